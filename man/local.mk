@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: BSD-2-Clause
+
+# The man pages: xtcpd.8 xtcpd.conf.5 xtcpctl.1 xtcp-frame.7 libxtcp.3
+# xtcp-echod.1, each in this folder.
+dist_man_MANS +=
+
+# Calls that libxtcp.3 documents, each a link to it. The .3 is added below.
+man3_aliases =
+
+INSTALL_DATA_TARGETS += install-man3-aliases
+UNINSTALL_TARGETS += uninstall-man3-aliases
+
+install-man3-aliases: install-man
+	@for alias in $(man3_aliases); do \
+		$(MKDIR_P) "$(DESTDIR)$(man3dir)" && \
+		rm -f "$(DESTDIR)$(man3dir)/$$alias.3" && \
+		$(LN_S) libxtcp.3 "$(DESTDIR)$(man3dir)/$$alias.3" || exit 1; \
+	done
+
+uninstall-man3-aliases:
+	@for alias in $(man3_aliases); do \
+		rm -f "$(DESTDIR)$(man3dir)/$$alias.3"; \
+	done
+
+.PHONY: install-man3-aliases uninstall-man3-aliases

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "arena/arena.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/siphash.h"
+
+#define ARENA_PAGE_BYTES 4096u
+/* Huge pages want their parts aligned (transparent huge pages are advised). */
+#define ARENA_PART_ALIGN (2u * 1024u * 1024u)
+
+uint64_t arena_layout_hash(void)
+{
+	static const struct siphash_key key = { 0x6c61796f7574, ARENA_VERSION };
+	const uint32_t facts[] = {
+		sizeof(struct arena_header),
+		sizeof(struct rec),
+		sizeof(struct rec6),
+		sizeof(struct blk),
+		sizeof(struct chunk),
+		CHUNK_BYTES,
+		ARENA_PART_ALIGN,
+		offsetof(struct rec, group),
+		offsetof(struct rec, block),
+		offsetof(struct rec, rcv_off),
+		offsetof(struct rec, irs),
+		offsetof(struct blk, snd_una),
+		offsetof(struct blk, rcv_nxt),
+		offsetof(struct blk, cc),
+		offsetof(struct blk, rtt),
+		offsetof(struct blk, wheel),
+		offsetof(struct blk, flags),
+		offsetof(struct blk, app_next),
+	};
+
+	return siphash(&key, facts, sizeof(facts));
+}
+
+struct shard_layout arena_shard_layout(const struct arena_header *header,
+				       uint32_t i)
+{
+	struct shard_layout at = { 0 };
+	uint64_t n = header->recs_per_shard, pos = 0, start;
+
+#define PART(field, bytes)                                       \
+	do {                                                     \
+		at.field = pos;                                  \
+		pos = round_up(pos + (bytes), ARENA_PART_ALIGN); \
+	} while (0)
+	PART(recs, n * sizeof(struct rec));
+	PART(recs6, n * sizeof(struct rec6));
+	PART(blks, n * sizeof(struct blk));
+	PART(rx_chunks,
+	     (uint64_t)header->rx_chunks_per_shard * sizeof(struct chunk));
+	PART(rx_bytes, (uint64_t)header->rx_chunks_per_shard * CHUNK_BYTES);
+	PART(tx_chunks,
+	     (uint64_t)header->tx_chunks_per_shard * sizeof(struct chunk));
+	PART(tx_bytes, (uint64_t)header->tx_chunks_per_shard * CHUNK_BYTES);
+#undef PART
+	start = round_up(sizeof(struct arena_header), ARENA_PART_ALIGN) +
+		i * pos;
+	at.recs += start;
+	at.recs6 += start;
+	at.blks += start;
+	at.rx_chunks += start;
+	at.rx_bytes += start;
+	at.tx_chunks += start;
+	at.tx_bytes += start;
+	at.end = start + pos;
+	return at;
+}
+
+/*
+ * A worker's share of n, with room for the unevenness of hashing: connections
+ * spread over the workers by hash, so a share must bear some more than n / W.
+ */
+static uint64_t arena_share(uint64_t n, uint32_t workers, uint64_t slack)
+{
+	if (workers == 1)
+		return n;
+	return min_u64(n, n / workers + n / workers / 4 + slack);
+}
+
+static int arena_header_fill(struct arena_header *header,
+			     const struct arena_sizes *sizes)
+{
+	uint32_t w = sizes->workers;
+
+	memset(header, 0, sizeof(*header));
+	header->version = ARENA_VERSION;
+	header->workers = w;
+	header->layout_hash = arena_layout_hash();
+	header->recs_per_shard =
+		(uint32_t)arena_share(sizes->max_connections, w, 1024);
+	header->rx_chunks_per_shard =
+		(uint32_t)max_u64(64, sizes->rx_bytes / w / CHUNK_BYTES);
+	header->tx_chunks_per_shard =
+		(uint32_t)max_u64(64, sizes->tx_bytes / w / CHUNK_BYTES);
+	if (getrandom(header->secret, sizeof(header->secret), 0) !=
+	    sizeof(header->secret))
+		return -EIO;
+	return 0;
+}
+
+static int arena_boot_id(uint8_t ret_id[16])
+{
+	char text[40] = { 0 };
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	static const struct siphash_key key = { 0, 0 };
+	ssize_t n;
+	uint64_t half;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (n <= 0)
+		return -EIO;
+	half = siphash(&key, text, (size_t)n);
+	memcpy(ret_id, &half, 8);
+	half = siphash13(&key, text, (size_t)n);
+	memcpy(ret_id + 8, &half, 8);
+	return 0;
+}
+
+static int arena_open_file(const char *path)
+{
+	int fd = path ? open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)
+		      : memfd_create("xtcpd-arena", MFD_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int arena_create(struct arena *ret_arena, const char *path,
+		 const struct arena_sizes *sizes)
+{
+	struct arena_header header;
+	struct arena arena = { 0 };
+	void *map;
+	int err;
+
+	if (!sizes->workers || sizes->workers > ARENA_WORKERS_MAX ||
+	    !sizes->max_connections)
+		return -EINVAL;
+	err = arena_header_fill(&header, sizes);
+	if (!err)
+		err = arena_boot_id(header.boot_id);
+	if (err)
+		return err;
+	arena.fd = arena_open_file(path);
+	if (arena.fd < 0)
+		return arena.fd;
+	arena.bytes = arena_shard_layout(&header, sizes->workers - 1).end;
+	if (ftruncate(arena.fd, (off_t)arena.bytes) < 0)
+		goto fail;
+	map = mmap(NULL, arena.bytes, PROT_READ | PROT_WRITE,
+		   MAP_SHARED | MAP_NORESERVE, arena.fd, 0);
+	if (map == MAP_FAILED)
+		goto fail;
+	arena.base = map;
+	arena.header = map;
+	*arena.header = header;
+	/* The magic comes last: a file without it was never finished. */
+	__atomic_store_n(&arena.header->magic, ARENA_MAGIC, __ATOMIC_RELEASE);
+	*ret_arena = arena;
+	return 0;
+fail:
+	err = -errno;
+	close(arena.fd);
+	if (path)
+		unlink(path);
+	return err;
+}
+
+void arena_close(struct arena *arena)
+{
+	if (!arena->base)
+		return;
+	munmap(arena->base, arena->bytes);
+	close(arena->fd);
+	*arena = (struct arena){ 0 };
+}
+
+uint64_t arena_resident_bytes(const struct arena *arena)
+{
+	struct stat st;
+
+	if (!arena->base || fstat(arena->fd, &st) < 0)
+		return 0;
+	return (uint64_t)st.st_blocks * 512;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * arena - the shared memory in which all connection state lives (DESIGN 4).
+ */
+#ifndef XTCP_ARENA_ARENA_H
+#define XTCP_ARENA_ARENA_H
+
+#include <stdint.h>
+
+#include "arena/layout.h"
+
+struct arena {
+	struct arena_header *header;
+	uint8_t *base; /* == header */
+	uint64_t bytes; /* mapped */
+	int fd;
+};
+
+struct arena_sizes {
+	uint32_t workers; /* 1..ARENA_WORKERS_MAX */
+	uint32_t max_connections; /* of the whole arena */
+	uint64_t rx_bytes; /* receive pools, all */
+	uint64_t tx_bytes; /* transmit buffer */
+};
+
+/*
+ * Make a new, empty arena: a sparse file at path (which must not exist), or a
+ * memfd when path is NULL. Keys are drawn from getrandom(2).
+ * Returns 0 or a negative errno; on success arena_close() ends it.
+ */
+int arena_create(struct arena *ret_arena, const char *path,
+		 const struct arena_sizes *sizes);
+
+/* Unmap and close; the file stays. Accepts a zeroed arena. */
+void arena_close(struct arena *arena);
+
+/* Bytes of the arena that take up memory now. */
+uint64_t arena_resident_bytes(const struct arena *arena);
+
+/* Where shard i lies. */
+struct shard_layout arena_shard_layout(const struct arena_header *header,
+				       uint32_t i);
+
+/* A hash over all sizes and offsets of layout.h. */
+uint64_t arena_layout_hash(void);
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * index - from a connection's hash to its record number.
+ *
+ * Open addressing with linear probing over slots of 8 bytes: 32 bits of the
+ * keyed hash (which also say where the entry belongs), and the record number
+ * + 1, so that zeroed memory is an empty index. 1.5 slots per record: 12
+ * bytes per connection. Deletion shifts back; there are no tombstones.
+ * Derived from the records (I2).
+ */
+#ifndef XTCP_ARENA_INDEX_H
+#define XTCP_ARENA_INDEX_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct index_slot {
+	uint32_t tag; /* low half of the hash */
+	uint32_t rec1; /* record + 1; 0: empty */
+};
+
+struct index {
+	struct index_slot *slots; /* mmap */
+	uint64_t n_slots;
+	uint32_t entries;
+};
+
+/* For at most n records. Returns 0 or -ENOMEM. */
+int index_init(struct index *index, uint32_t n);
+void index_fini(struct index *index);
+
+/* Is record rec the one that is looked for? */
+typedef bool (*index_match)(const void *key, uint32_t rec);
+
+/* The record whose tag is hash's and that match() accepts, or NIL. */
+uint32_t index_find(const struct index *index, uint32_t tag, index_match match,
+		    const void *key);
+
+/* The caller saw to it that rec is not in it and that there is room. */
+void index_insert(struct index *index, uint32_t tag, uint32_t rec);
+
+/* Returns false when rec was not there. */
+bool index_remove(struct index *index, uint32_t tag, uint32_t rec);
+
+static inline uint64_t index_home(const struct index *index, uint32_t tag)
+{
+	return ((uint64_t)tag * index->n_slots) >> 32;
+}
+
+static inline void index_prefetch(const struct index *index, uint32_t tag)
+{
+	__builtin_prefetch(&index->slots[index_home(index, tag)]);
+}
+
+#endif

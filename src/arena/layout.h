@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * layout - what lies in the arena, byte for byte.
+ *
+ * The arena is the truth (I2): everything here is plain data without
+ * pointers; links are indexes, and index NIL means "none". Whatever can be
+ * derived from it (index, free maps, timer lists) is in the process's own
+ * memory and is rebuilt by shard_rebuild(), never trusted. Fields that are
+ * only such links, kept here because they sit well beside the rest, are marked
+ * "derived".
+ *
+ *	header | shard 0 | shard 1 | ...
+ *	shard:  records | IPv6 addresses | blocks | rx descriptors | rx bytes
+ *	        | tx descriptors | tx bytes           (each page-aligned, sparse)
+ *
+ * A shard belongs to one worker. A change here changes ARENA_LAYOUT_HASH
+ * through the sizes and offsets in it; a change of meaning alone must raise
+ * ARENA_VERSION.
+ */
+#ifndef XTCP_ARENA_LAYOUT_H
+#define XTCP_ARENA_LAYOUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define ARENA_MAGIC UINT64_C(0x3141544350434158)
+#define ARENA_VERSION 1u
+#define ARENA_VIPS_MAX 64
+#define ARENA_WORKERS_MAX 64
+
+#define NIL UINT32_MAX
+
+/* Unit of rec.last_active: milliseconds. 2^32 of them are 8.7 years. */
+#define REC_TICK_MS 64u
+/* Unit of rec.rcv_adv_units: bytes of window promised while idle. */
+#define REC_ADV_UNIT 4096u
+
+enum rec_flag {
+	REC_V6 = 1 << 0, /* the remote address is in the IPv6 array */
+	REC_TS = 1 << 1, /* timestamps negotiated (RFC 7323) */
+	REC_WSCALE = 1 << 2, /* window scaling negotiated */
+	REC_SACK = 1 << 3, /* SACK permitted */
+	REC_FIN_RCVD =
+		1 << 4, /* the client's FIN is in sequence: rcv_nxt counts it */
+	REC_FIN_ACKED = 1 << 5, /* our FIN is acknowledged: snd_una counts it */
+	REC_TOLD =
+		1 << 6, /* a backend knows of the connection (slot says which) */
+	REC_ORPHAN =
+		1 << 7, /* the application closed: it hears of nothing more */
+	REC_HALF_OPEN = 1 << 8, /* counted as half-open */
+};
+
+/*
+ * A connection: one cache line, and all there is of an idle one (I3).
+ *
+ * rcv_off and snd_off are the settled positions of the two byte streams: what
+ * the application has processed, and what the client has acknowledged. Byte 0
+ * follows the SYN, so the sequence number of position p is irs + 1 + p (iss
+ * for what we send), modulo 2^32. An idle connection has
+ * rcv_nxt == irs + 1 + rcv_off and snd_una == snd_nxt == iss + 1 + snd_off.
+ */
+struct rec {
+	uint32_t remote4; /* network byte order; IPv6: 0 */
+	uint16_t remote_port; /* host byte order, as all below */
+	uint16_t local_port;
+	uint8_t vip; /* index into arena_header.vips */
+	uint8_t state; /* enum tcp_state; 0: the record is free */
+	uint16_t flags; /* enum rec_flag */
+	uint8_t wscale; /* low nibble: shift of what we send to; high: our own */
+	uint8_t slot; /* backend stream of the group, 0: none yet */
+	uint16_t group; /* id, 0: none */
+	uint32_t generation : 24; /* 1..2^24-1; survives the record's reuse */
+	uint32_t rcv_adv_units : 8; /* window promised when it went idle, rounded up */
+	uint32_t last_active; /* units of REC_TICK_MS */
+	uint32_t block; /* active block, or NIL */
+	uint16_t mss; /* largest payload we may send, bytes */
+	uint16_t snd_wnd; /* last window seen, unscaled */
+	uint32_t ts_recent; /* RFC 7323 TS.Recent */
+	uint16_t srtt; /* compressed microseconds, see rtt_pack() */
+	uint16_t rttvar;
+	uint32_t irs; /* initial receive sequence number */
+	uint32_t iss; /* initial send sequence number */
+	uint64_t rcv_off;
+	uint64_t snd_off;
+};
+
+_Static_assert(sizeof(struct rec) == 64, "a record is one cache line");
+
+struct rec6 {
+	uint8_t remote[16];
+};
+
+struct wheel_link {
+	uint64_t expires_us; /* 0: not on the wheel */
+	uint32_t next, prev; /* derived */
+	uint32_t slot; /* derived */
+	uint32_t pad;
+};
+
+/* Congestion control and recovery state (RFC 5681, 6582). */
+struct blk_cc {
+	uint32_t cwnd; /* bytes */
+	uint32_t ssthresh; /* bytes */
+	uint32_t acked_bytes; /* appropriate byte counting, RFC 3465 */
+	uint32_t recover; /* RFC 6582 */
+	uint16_t dupacks;
+	uint8_t phase; /* enum tcp_cc_phase */
+	uint8_t backoff; /* RTO doublings in a row */
+};
+
+/* Round-trip estimation (RFC 6298). */
+struct blk_rtt {
+	uint64_t timed_at_us; /* 0: no segment is being timed */
+	uint32_t timed_seq; /* an ACK beyond it ends the measurement */
+	uint32_t srtt_us; /* 0: no sample yet */
+	uint32_t rttvar_us;
+	uint32_t rto_us;
+};
+
+/*
+ * Active block: what a connection has besides its record while bytes are in
+ * flight, in a handshake, or closing. All sequence numbers modulo 2^32.
+ */
+struct blk {
+	uint32_t rec; /* back link; NIL: the block is free */
+	uint32_t ts_off; /* our timestamp clock's offset, a function of the tuple */
+
+	/* Send side, RFC 9293 3.3.1. */
+	uint32_t snd_una; /* cached from the record */
+	uint32_t snd_nxt; /* next to send; goes back upon an RTO */
+	uint32_t snd_max; /* after the highest byte (or FIN) ever sent */
+	uint32_t snd_end; /* after the last byte queued; the FIN comes here */
+	uint32_t snd_wnd; /* bytes */
+	uint32_t snd_wl1, snd_wl2;
+	uint32_t max_wnd; /* largest snd_wnd seen, for RFC 9293 3.8.6.2.1 */
+	uint32_t tx_head, tx_tail; /* chunks from snd_una to snd_end */
+	uint32_t tx_cur; /* derived: the chunk that holds snd_nxt, or NIL: look for it */
+
+	/* Receive side. rcv_app <= rcv_ack <= rcv_nxt, and rcv_app <= rcv_dlv <= rcv_nxt. */
+	uint32_t rcv_nxt;
+	uint32_t rcv_app; /* acknowledged by the application; cached from the record */
+	uint32_t rcv_dlv; /* handed to a backend stream up to here */
+	uint32_t rcv_redlv; /* up to here it had been handed out before */
+	uint32_t rcv_ack; /* what we may acknowledge to the client (I1) */
+	uint32_t rcv_acked; /* acknowledgement number last sent */
+	uint32_t rcv_adv; /* right edge of the window promised; never goes back */
+	uint32_t rx_head, rx_tail; /* chunks from rcv_app to rcv_nxt */
+	uint32_t ooo_head; /* out-of-order chunks, sorted */
+	uint32_t fin_seq; /* sequence number of an out-of-order FIN */
+	uint16_t ooo_chunks;
+	uint16_t rcv_mss; /* largest payload seen from the client */
+	uint16_t rcv_space_units; /* receive window cap, units of REC_ADV_UNIT */
+	uint8_t rcv_full_run; /* full-sized segments in a row, saturating */
+	uint8_t rcv_rexmits; /* retransmissions of held data absorbed in a row */
+
+	struct blk_cc cc;
+	struct blk_rtt rtt;
+
+	/* Deadlines on the monotonic clock, microseconds; 0: not set. */
+	uint64_t rexmit_at; /* RTO, or persist when BLK_PERSIST */
+	uint64_t ack_at; /* delayed acknowledgement, or ack-deadline */
+	uint64_t life_at; /* handshake, user time-out, keepalive, FIN-WAIT-2 */
+	uint64_t progress_at; /* when the client last acknowledged something new */
+	struct wheel_link wheel; /* derived but for expires_us */
+
+	uint32_t ready_next; /* derived: the list of connections with events */
+	uint32_t dirty_next; /* derived: the list of connections with output */
+	uint32_t flags; /* enum blk_flag */
+	uint16_t events; /* enum stack_event */
+	uint8_t probes; /* keepalive probes unanswered */
+	uint8_t rexmits; /* retransmissions in a row */
+
+	/* For the daemon's groups. */
+	uint32_t app_next, app_prev; /* derived */
+	uint8_t app_list; /* derived */
+	uint8_t app_flags;
+	uint16_t app_pad;
+	uint32_t app_granted_hi,
+		app_granted_lo; /* send limit granted beyond the formula's */
+};
+
+enum blk_flag {
+	BLK_READY = 1 << 0, /* on the ready list */
+	BLK_DIRTY = 1 << 1, /* on the dirty list */
+	BLK_ACK_NOW = 1 << 2, /* an ACK is due with the next flush */
+	BLK_FIN_QUEUED = 1 << 3, /* our FIN follows snd_end */
+	BLK_FIN_SEEN =
+		1 << 4, /* fin_seq is set: the client's FIN awaits a gap's end */
+	BLK_PERSIST = 1 << 5, /* rexmit_at is the persist timer */
+	BLK_ACK_EARLY =
+		1 << 6, /* rcv_ack went past rcv_app: bulk, or the deadline */
+	BLK_PROBING = 1 << 7, /* life_at is the keepalive timer */
+	BLK_RESEND =
+		1 << 8, /* send the cached reply again with the next flush */
+	BLK_NO_REPLY_YET =
+		1 << 9, /* no data was sent since the last request byte */
+	BLK_PROBE_NOW = 1 << 10, /* a window or keepalive probe goes out */
+	BLK_SYNACK_NOW = 1 << 11, /* the SYN-ACK goes out */
+	BLK_LINGER =
+		1 << 12, /* quiet; kept for its congestion state until life_at */
+	BLK_WINDOW_HELD =
+		1 << 13, /* a window update is owed when the pool has room */
+};
+
+_Static_assert(sizeof(struct blk) <= 320,
+	       "an active block stays within five cache lines");
+
+/* Descriptor of a chunk of the receive pools or the transmit buffer. */
+struct chunk {
+	uint32_t next; /* in the connection's queue, or NIL */
+	uint32_t seq; /* sequence number of its first byte */
+	uint16_t off; /* first byte's place within the chunk */
+	uint16_t len; /* bytes */
+	uint32_t owner; /* block; NIL: free */
+};
+
+_Static_assert(sizeof(struct chunk) == 16, "chunk descriptor");
+
+#define CHUNK_BYTES 512u
+
+struct arena_vip {
+	uint8_t family; /* 4, 6; 0: unused */
+	uint8_t pad[7];
+	uint8_t bytes[16]; /* IPv4: the first four */
+};
+
+/* Where the parts of a shard lie, bytes from the arena's start. */
+struct shard_layout {
+	uint64_t recs, recs6, blks, rx_chunks, rx_bytes, tx_chunks, tx_bytes,
+		end;
+};
+
+struct arena_header {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t workers;
+	uint64_t layout_hash;
+	uint8_t boot_id[16]; /* the monotonic clock's life */
+	uint32_t recs_per_shard;
+	uint32_t rx_chunks_per_shard;
+	uint32_t tx_chunks_per_shard;
+	uint32_t pad;
+	uint64_t secret[4]; /* keys: [0,1] index hash, [2,3] ISN and timestamps */
+	struct arena_vip vips[ARENA_VIPS_MAX];
+};
+
+#endif

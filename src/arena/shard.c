@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Records, blocks and what is derived from them.
+ *
+ * A record is in use when its state is not 0 (TCP_FREE of the stack). A new
+ * record is filled and linked first and gets its state last; one that is given
+ * back loses its state first: a process that dies in between leaves a record
+ * that reads as free.
+ */
+#include "arena/shard.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/bytes.h"
+
+int shard_init(struct shard *sh, const struct arena *arena, uint32_t i,
+	       uint64_t now_us)
+{
+	const struct arena_header *header = arena->header;
+	struct shard_layout at = arena_shard_layout(header, i);
+
+	memset(sh, 0, sizeof(*sh));
+	sh->header = header;
+	sh->worker = i;
+	sh->n_recs = header->recs_per_shard;
+	sh->recs = (struct rec *)(void *)(arena->base + at.recs);
+	sh->recs6 = (struct rec6 *)(void *)(arena->base + at.recs6);
+	sh->blks = (struct blk *)(void *)(arena->base + at.blks);
+	if (bitmap_init(&sh->rec_map, sh->n_recs) ||
+	    bitmap_init(&sh->blk_map, sh->n_recs) ||
+	    index_init(&sh->index, sh->n_recs) ||
+	    chunks_init(&sh->rx,
+			(struct chunk *)(void *)(arena->base + at.rx_chunks),
+			arena->base + at.rx_bytes,
+			header->rx_chunks_per_shard) ||
+	    chunks_init(&sh->tx,
+			(struct chunk *)(void *)(arena->base + at.tx_chunks),
+			arena->base + at.tx_bytes,
+			header->tx_chunks_per_shard)) {
+		shard_fini(sh);
+		return -ENOMEM;
+	}
+	wheel_init(&sh->wheel, sh->blks, now_us);
+	return 0;
+}
+
+void shard_fini(struct shard *sh)
+{
+	bitmap_fini(&sh->rec_map);
+	bitmap_fini(&sh->blk_map);
+	index_fini(&sh->index);
+	chunks_fini(&sh->rx);
+	chunks_fini(&sh->tx);
+}
+
+uint64_t tuple_hash(const struct arena_header *header,
+		    const struct tuple *tuple)
+{
+	struct siphash_key key = { header->secret[0], header->secret[1] };
+	uint64_t ports = (uint64_t)tuple->remote_port << 32 |
+			 (uint64_t)tuple->local_port << 16 |
+			 (uint64_t)tuple->vip << 8 | tuple->v6;
+	uint64_t a, b;
+
+	memcpy(&a, tuple->remote, 8);
+	if (!tuple->v6)
+		return siphash13_u64x2(&key, a, ports);
+	memcpy(&b, tuple->remote + 8, 8);
+	return siphash13_u64x5(&key, a, b, ports, 0, 0);
+}
+
+struct shard_key {
+	const struct shard *sh;
+	const struct tuple *tuple;
+};
+
+static bool shard_match(const void *arg, uint32_t ri)
+{
+	const struct shard_key *key = arg;
+	const struct rec *rec = &key->sh->recs[ri];
+	const struct tuple *tuple = key->tuple;
+	uint32_t remote4;
+
+	if (rec->remote_port != tuple->remote_port ||
+	    rec->local_port != tuple->local_port || rec->vip != tuple->vip ||
+	    !!(rec->flags & REC_V6) != tuple->v6)
+		return false;
+	if (tuple->v6)
+		return !memcmp(key->sh->recs6[ri].remote, tuple->remote, 16);
+	memcpy(&remote4, tuple->remote, 4);
+	return rec->remote4 == remote4;
+}
+
+uint32_t shard_find(const struct shard *sh, const struct tuple *tuple,
+		    uint64_t hash)
+{
+	struct shard_key key = { sh, tuple };
+
+	return index_find(&sh->index, (uint32_t)hash, shard_match, &key);
+}
+
+void shard_rec_tuple(const struct shard *sh, uint32_t ri,
+		     struct tuple *ret_tuple)
+{
+	const struct rec *rec = &sh->recs[ri];
+
+	*ret_tuple = (struct tuple){
+		.remote_port = rec->remote_port,
+		.local_port = rec->local_port,
+		.vip = rec->vip,
+		.v6 = rec->flags & REC_V6,
+	};
+	if (ret_tuple->v6)
+		memcpy(ret_tuple->remote, sh->recs6[ri].remote, 16);
+	else
+		memcpy(ret_tuple->remote, &rec->remote4, 4);
+}
+
+uint32_t shard_rec_new(struct shard *sh, const struct tuple *tuple,
+		       uint64_t hash)
+{
+	uint32_t ri = bitmap_alloc(&sh->rec_map), generation;
+	struct rec *rec;
+
+	if (ri == BITMAP_NONE)
+		return NIL;
+	rec = &sh->recs[ri];
+	generation = (rec->generation + 1) & 0xffffff;
+	*rec = (struct rec){
+		.remote_port = tuple->remote_port,
+		.local_port = tuple->local_port,
+		.vip = tuple->vip,
+		.flags = tuple->v6 ? REC_V6 : 0,
+		.generation = (generation ? generation : 1) & 0xffffff,
+		.block = NIL,
+	};
+	if (tuple->v6)
+		memcpy(sh->recs6[ri].remote, tuple->remote, 16);
+	else
+		memcpy(&rec->remote4, tuple->remote, 4);
+	index_insert(&sh->index, (uint32_t)hash, ri);
+	return ri;
+}
+
+void shard_rec_free(struct shard *sh, uint32_t ri)
+{
+	struct tuple tuple;
+	bool was_there;
+
+	assert(sh->recs[ri].block == NIL);
+	shard_rec_tuple(sh, ri, &tuple);
+	sh->recs[ri].state = 0;
+	was_there = index_remove(&sh->index,
+				 (uint32_t)tuple_hash(sh->header, &tuple), ri);
+	assert(was_there);
+	bitmap_free(&sh->rec_map, ri);
+}
+
+uint32_t shard_blk_new(struct shard *sh, uint32_t ri)
+{
+	uint32_t bi = bitmap_alloc(&sh->blk_map);
+	struct blk *blk;
+
+	assert(sh->recs[ri].block == NIL);
+	if (bi == BITMAP_NONE)
+		return NIL;
+	blk = &sh->blks[bi];
+	*blk = (struct blk){
+		.rec = ri,
+		.tx_head = NIL,
+		.tx_tail = NIL,
+		.tx_cur = NIL,
+		.rx_head = NIL,
+		.rx_tail = NIL,
+		.ooo_head = NIL,
+		.ready_next = NIL,
+		.dirty_next = NIL,
+		.app_next = NIL,
+		.app_prev = NIL,
+	};
+	sh->recs[ri].block = bi;
+	return bi;
+}
+
+void shard_blk_free(struct shard *sh, uint32_t ri)
+{
+	uint32_t bi = sh->recs[ri].block;
+	struct blk *blk = &sh->blks[bi];
+
+	assert(blk->rec == ri);
+	wheel_clear(&sh->wheel, bi);
+	chunks_free_list(&sh->rx, blk->rx_head);
+	chunks_free_list(&sh->rx, blk->ooo_head);
+	chunks_free_list(&sh->tx, blk->tx_head);
+	sh->recs[ri].block = NIL;
+	blk->rec = NIL;
+	bitmap_free(&sh->blk_map, bi);
+}
+
+static void shard_rebuild_chunks(struct chunks *ch, uint32_t head)
+{
+	for (uint32_t i = head; i != NIL; i = ch->desc[i].next) {
+		bitmap_set_used(&ch->map, i);
+		ch->touched = max_u32(ch->touched, i + 1);
+	}
+}
+
+static void shard_rebuild_blk(struct shard *sh, uint32_t bi)
+{
+	struct blk *blk = &sh->blks[bi];
+	uint64_t expires_us = blk->wheel.expires_us;
+
+	bitmap_set_used(&sh->blk_map, bi);
+	shard_rebuild_chunks(&sh->rx, blk->rx_head);
+	shard_rebuild_chunks(&sh->rx, blk->ooo_head);
+	shard_rebuild_chunks(&sh->tx, blk->tx_head);
+	blk->wheel = (struct wheel_link){ 0 };
+	if (expires_us)
+		wheel_set(&sh->wheel, bi, expires_us);
+}
+
+uint32_t shard_rebuild(struct shard *sh, uint64_t now_us)
+{
+	uint32_t found = 0;
+
+	shard_fini(sh);
+	if (bitmap_init(&sh->rec_map, sh->n_recs) ||
+	    bitmap_init(&sh->blk_map, sh->n_recs) ||
+	    index_init(&sh->index, sh->n_recs) ||
+	    bitmap_init(&sh->rx.map, sh->rx.n) ||
+	    bitmap_init(&sh->tx.map, sh->tx.n))
+		return 0;
+	wheel_init(&sh->wheel, sh->blks, now_us);
+	for (uint32_t ri = 0; ri < sh->n_recs; ri++) {
+		struct tuple tuple;
+
+		if (!sh->recs[ri].state)
+			continue;
+		bitmap_set_used(&sh->rec_map, ri);
+		shard_rec_tuple(sh, ri, &tuple);
+		index_insert(&sh->index,
+			     (uint32_t)tuple_hash(sh->header, &tuple), ri);
+		if (sh->recs[ri].block != NIL)
+			shard_rebuild_blk(sh, sh->recs[ri].block);
+		found++;
+	}
+	return found;
+}
+
+/* Count the chunks of a list; UINT32_MAX when one is not the block's. */
+static uint32_t shard_check_list(const struct chunks *ch, uint32_t head,
+				 uint32_t owner)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = head; i != NIL; i = ch->desc[i].next) {
+		if (i >= ch->n || ch->desc[i].owner != owner ||
+		    !bitmap_test(&ch->map, i) ||
+		    ch->desc[i].off + ch->desc[i].len > CHUNK_BYTES ||
+		    n++ > ch->n)
+			return UINT32_MAX;
+	}
+	return n;
+}
+
+static const char *shard_check_blk(const struct shard *sh, uint32_t ri,
+				   uint32_t *rx_used, uint32_t *tx_used)
+{
+	uint32_t bi = sh->recs[ri].block, rx, ooo, tx;
+	const struct blk *blk;
+
+	if (bi >= sh->n_recs || !bitmap_test(&sh->blk_map, bi))
+		return "a record's block is free";
+	blk = &sh->blks[bi];
+	if (blk->rec != ri)
+		return "a block does not link back";
+	rx = shard_check_list(&sh->rx, blk->rx_head, bi);
+	ooo = shard_check_list(&sh->rx, blk->ooo_head, bi);
+	tx = shard_check_list(&sh->tx, blk->tx_head, bi);
+	if (rx == UINT32_MAX || ooo == UINT32_MAX || tx == UINT32_MAX)
+		return "a chunk list is broken";
+	if (ooo != blk->ooo_chunks)
+		return "out-of-order chunks miscounted";
+	*rx_used += rx + ooo;
+	*tx_used += tx;
+	return NULL;
+}
+
+const char *shard_check(const struct shard *sh)
+{
+	uint32_t recs = 0, blks = 0, rx = 0, tx = 0;
+
+	for (uint32_t ri = 0; ri < sh->n_recs; ri++) {
+		const char *wrong;
+		struct tuple tuple;
+
+		if (!sh->recs[ri].state)
+			continue;
+		recs++;
+		if (!bitmap_test(&sh->rec_map, ri))
+			return "a record in use is marked free";
+		shard_rec_tuple(sh, ri, &tuple);
+		if (shard_find(sh, &tuple, tuple_hash(sh->header, &tuple)) !=
+		    ri)
+			return "a record is not in the index";
+		if (sh->recs[ri].block == NIL)
+			continue;
+		blks++;
+		wrong = shard_check_blk(sh, ri, &rx, &tx);
+		if (wrong)
+			return wrong;
+	}
+	if (recs != bitmap_used_count(&sh->rec_map) ||
+	    recs != sh->index.entries)
+		return "records, free map and index disagree";
+	if (blks != bitmap_used_count(&sh->blk_map))
+		return "blocks leaked";
+	if (rx != bitmap_used_count(&sh->rx.map) ||
+	    tx != bitmap_used_count(&sh->tx.map))
+		return "chunks leaked";
+	return NULL;
+}

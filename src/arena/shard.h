@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * shard - one worker's part of the arena, with what is derived from it.
+ *
+ * The arena's half (records, blocks, chunks) is plain data that survives the
+ * process; the derived half (free maps, index, wheel) lives in this struct and
+ * comes back through shard_rebuild(). Used by one thread alone (I4).
+ */
+#ifndef XTCP_ARENA_SHARD_H
+#define XTCP_ARENA_SHARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arena/arena.h"
+#include "arena/chunks.h"
+#include "arena/index.h"
+#include "arena/wheel.h"
+#include "base/bitmap.h"
+#include "base/siphash.h"
+
+struct shard {
+	const struct arena_header *header;
+	uint32_t worker;
+	uint32_t n_recs;
+	/* In the arena. */
+	struct rec *recs;
+	struct rec6 *recs6;
+	struct blk *blks;
+	/* Derived. */
+	struct bitmap rec_map;
+	struct bitmap blk_map;
+	struct index index;
+	struct chunks rx;
+	struct chunks tx;
+	struct wheel wheel;
+	uint32_t hand; /* the clock hand: next record to sweep */
+};
+
+/* The parts of a tuple that a connection is known by. */
+struct tuple {
+	uint8_t remote[16]; /* IPv4: the first four, rest 0 */
+	uint16_t remote_port, local_port;
+	uint8_t vip;
+	bool v6;
+};
+
+/*
+ * Attach to shard i of a mapped arena and derive what is derived: with an
+ * empty arena that is nothing. Returns 0 or -ENOMEM.
+ */
+int shard_init(struct shard *sh, const struct arena *arena, uint32_t i,
+	       uint64_t now_us);
+void shard_fini(struct shard *sh);
+
+/* Keyed hash of a tuple: low half for the index, high half picks the worker. */
+uint64_t tuple_hash(const struct arena_header *header,
+		    const struct tuple *tuple);
+
+/* Which worker owns a hash. */
+static inline uint32_t tuple_worker(uint64_t hash, uint32_t workers)
+{
+	return (uint32_t)(((hash >> 32) * workers) >> 32);
+}
+
+/* Record number by tuple, or NIL. */
+uint32_t shard_find(const struct shard *sh, const struct tuple *tuple,
+		    uint64_t hash);
+
+/*
+ * A record for tuple, zeroed but for its generation (which moved on), its
+ * tuple and block NIL, and entered in the index; NIL when none is left. The
+ * caller sets the state: until then the record counts as free in a rebuild.
+ */
+uint32_t shard_rec_new(struct shard *sh, const struct tuple *tuple,
+		       uint64_t hash);
+
+/* Give a record (that has no block) back. */
+void shard_rec_free(struct shard *sh, uint32_t ri);
+
+void shard_rec_tuple(const struct shard *sh, uint32_t ri,
+		     struct tuple *ret_tuple);
+
+/* A zeroed block linked to record ri, or NIL when none is left. */
+uint32_t shard_blk_new(struct shard *sh, uint32_t ri);
+
+/* Give back the record's block with all its chunks; off the wheel. */
+void shard_blk_free(struct shard *sh, uint32_t ri);
+
+/*
+ * Derive free maps, index and wheel anew from the records (I2).
+ * Returns how many records were found.
+ */
+uint32_t shard_rebuild(struct shard *sh, uint64_t now_us);
+
+/*
+ * Check every invariant of layout.h over the whole shard: links both ways, no
+ * chunk owned twice, free maps and index equal to what the records say.
+ * For tests and the simulation. Returns NULL, or a text of what is wrong.
+ */
+const char *shard_check(const struct shard *sh);
+
+#endif

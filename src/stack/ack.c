@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * When bytes are acknowledged: the heart of XTCP (DESIGN 5, figures 5a to 5d).
+ *
+ *	rcv_app <= rcv_ack <= rcv_nxt        what we may acknowledge is rcv_ack
+ *
+ * Which events raise rcv_ack depends on the group:
+ *
+ *	deferred    the application's word (ack_application). Early, and
+ *	            counted: ack-deadline, ack-window.
+ *	delivered   the bytes went into a backend stream (ack_delivered)
+ *	immediate   their arrival (ack_text)
+ *
+ * ack-window = auto gives way where a standard sender would otherwise starve:
+ * a run of full-sized segments (its congestion window, its buffer tuning), a
+ * gap (it needs duplicate ACKs to repair it), a full-sized segment sent again,
+ * or anything sent again three times (Nagle, a window of one segment).
+ *
+ * A throttled pool withholds: nothing raises rcv_ack but the application.
+ *
+ * A FIN is acknowledged with the last byte before it.
+ */
+#include "base/bytes.h"
+#include "stack/conn.h"
+
+/* Full-sized segments in a row that "auto" takes for bulk. */
+#define ACK_BULK_RUN 4u
+/* Retransmissions of held data that "auto" absorbs. */
+#define ACK_ABSORB_MAX 3u
+
+/* The end of the client's bytes, its FIN not counted. */
+static uint32_t ack_data_end(const struct conn *c)
+{
+	return c->b->rcv_nxt - conn_fin_rcvd(c);
+}
+
+static void ack_raise(struct conn *c, uint32_t seq)
+{
+	struct blk *b = c->b;
+
+	b->rcv_ack = seq_max(b->rcv_ack, seq);
+	if (conn_fin_rcvd(c) && b->rcv_ack == ack_data_end(c))
+		b->rcv_ack = b->rcv_nxt;
+}
+
+static bool ack_withheld(const struct conn *c)
+{
+	if (!c->st->pools[c->g->pool].throttled)
+		return false;
+	stack_count(c->st, SC_throttle_withheld);
+	return true;
+}
+
+/* Deferred mode gives way: acknowledge all that is held. Returns whether it may. */
+static bool ack_early(struct conn *c, enum stack_counter why)
+{
+	struct blk *b = c->b;
+	uint32_t end = ack_data_end(c);
+
+	if (seq_leq(end, b->rcv_ack))
+		return true;
+	if (ack_withheld(c))
+		return false;
+	stack_count(c->st, why);
+	stack_count_n(c->st, SC_early_ack_bytes, end - b->rcv_ack);
+	b->flags |= BLK_ACK_EARLY;
+	ack_raise(c, end);
+	return true;
+}
+
+/* RFC 1122 4.2.3.2, RFC 5681 4.2: at least every second full segment. */
+static void ack_schedule(struct conn *c)
+{
+	struct blk *b = c->b;
+
+	if (b->rcv_ack == b->rcv_acked)
+		return;
+	if (b->rcv_ack - b->rcv_acked >= 2u * b->rcv_mss)
+		conn_mark(c, BLK_ACK_NOW);
+	else if (!b->ack_at || b->ack_at > c->now_us + TCP_DELACK_US)
+		b->ack_at = c->now_us + TCP_DELACK_US;
+}
+
+static void ack_text_deferred(struct conn *c, bool gap)
+{
+	struct blk *b = c->b;
+	uint32_t window = c->g->ack_window_bytes;
+	uint32_t held = ack_data_end(c) - b->rcv_ack;
+
+	if (window == STACK_ACK_WINDOW_AUTO) {
+		if (gap || b->rcv_full_run >= ACK_BULK_RUN)
+			ack_early(c, SC_early_ack_window);
+		ack_schedule(c);
+	} else if (window && held >= window) {
+		ack_early(c, SC_early_ack_window);
+		conn_mark(c, BLK_ACK_NOW);
+	}
+	if (c->g->ack_deadline_us && !b->ack_at &&
+	    seq_lt(b->rcv_ack, ack_data_end(c)))
+		b->ack_at = c->now_us + c->g->ack_deadline_us;
+}
+
+void ack_text(struct conn *c, uint32_t n, uint32_t seg_len, bool gap)
+{
+	struct blk *b = c->b;
+
+	b->rcv_mss =
+		(uint16_t)min_u32(max_u32(b->rcv_mss, seg_len), UINT16_MAX);
+	if (seg_len < b->rcv_mss)
+		b->rcv_full_run = 0;
+	else if (b->rcv_full_run < UINT8_MAX)
+		b->rcv_full_run++;
+	if (n)
+		b->rcv_rexmits = 0;
+	switch (c->g->ack) {
+	case STACK_ACK_DEFERRED:
+		ack_text_deferred(c, gap);
+		break;
+	case STACK_ACK_IMMEDIATE:
+		if (!ack_withheld(c))
+			ack_raise(c, ack_data_end(c));
+		ack_schedule(c);
+		break;
+	case STACK_ACK_DELIVERED:
+		break;
+	}
+	/* RFC 5681 4.2: at once when there is a gap, or one was filled. */
+	if (gap)
+		conn_mark(c, BLK_ACK_NOW);
+}
+
+void ack_retransmitted(struct conn *c, const struct seg *seg)
+{
+	struct blk *b = c->b;
+	uint32_t end = seg->seq + seg_space(seg);
+	bool reply_in_flight = b->snd_una != b->snd_max;
+
+	if (seq_gt(end, b->rcv_acked)) {
+		/* Held, not acknowledged: there is nothing to say yet. */
+		stack_count(c->st, SC_dup_absorbed);
+		if (b->rcv_rexmits < UINT8_MAX)
+			b->rcv_rexmits++;
+		if (c->g->ack == STACK_ACK_DEFERRED &&
+		    c->g->ack_window_bytes == STACK_ACK_WINDOW_AUTO &&
+		    (seg->len >= b->rcv_mss ||
+		     b->rcv_rexmits >= ACK_ABSORB_MAX) &&
+		    ack_early(c, SC_early_ack_window))
+			conn_mark(c, BLK_ACK_NOW);
+		if (!reply_in_flight)
+			return;
+	}
+	/* Figure 5c: our reply was lost, or its ACK: the cached one goes again. */
+	conn_mark(c, reply_in_flight ? BLK_RESEND | BLK_ACK_NOW : BLK_ACK_NOW);
+}
+
+/* A window that was closed may open again. */
+static void ack_window_opened(struct conn *c)
+{
+	struct blk *b = c->b;
+
+	if (b->flags & BLK_WINDOW_HELD && rx_space(c) >= 2u * b->rcv_mss)
+		conn_mark(c, BLK_ACK_NOW);
+}
+
+void ack_application(struct conn *c)
+{
+	struct blk *b = c->b;
+
+	ack_raise(c, b->rcv_app);
+	if (b->rcv_ack != b->rcv_acked && c->g->ack == STACK_ACK_DEFERRED)
+		conn_mark(c, BLK_ACK_NOW);
+	if (b->rcv_ack == b->rcv_nxt && b->rcv_ack == b->rcv_acked)
+		b->ack_at = 0;
+	b->rcv_rexmits = 0;
+	ack_window_opened(c);
+}
+
+void ack_delivered(struct conn *c)
+{
+	if (c->g->ack != STACK_ACK_DELIVERED || ack_withheld(c))
+		return;
+	ack_raise(c, c->b->rcv_dlv);
+	ack_schedule(c);
+}
+
+void ack_timer(struct conn *c)
+{
+	struct blk *b = c->b;
+
+	b->ack_at = 0;
+	if (b->rcv_ack != b->rcv_acked) {
+		conn_mark(c, BLK_ACK_NOW);
+	} else if (c->g->ack == STACK_ACK_DEFERRED && c->g->ack_deadline_us) {
+		if (ack_early(c, SC_early_ack_deadline))
+			conn_mark(c, BLK_ACK_NOW);
+		else
+			b->ack_at = c->now_us + c->g->ack_deadline_us;
+		return;
+	}
+	if (c->g->ack_deadline_us && seq_lt(b->rcv_ack, ack_data_end(c)))
+		b->ack_at = c->now_us + c->g->ack_deadline_us;
+}
+
+void ack_fin(struct conn *c)
+{
+	struct blk *b = c->b;
+
+	if (c->g->ack == STACK_ACK_IMMEDIATE && !ack_withheld(c))
+		ack_raise(c, ack_data_end(c));
+	ack_raise(c, b->rcv_ack);
+	if (b->rcv_ack != b->rcv_acked)
+		conn_mark(c, BLK_ACK_NOW);
+}
+
+void ack_released(struct conn *c)
+{
+	struct blk *b = c->b;
+
+	if (c->g->ack == STACK_ACK_IMMEDIATE)
+		ack_raise(c, ack_data_end(c));
+	else if (c->g->ack == STACK_ACK_DELIVERED)
+		ack_raise(c, b->rcv_dlv);
+	if (b->rcv_ack != b->rcv_acked || b->flags & BLK_WINDOW_HELD)
+		conn_mark(c, BLK_ACK_NOW);
+}
+
+/*
+ * RFC 9293 3.8.6: the right edge never goes back, and moves on only by a
+ * segment or half the buffer (3.8.6.2.2). A throttled pool leaves it where it
+ * is. The field is rounded up to the scale, and we keep that promise too.
+ */
+uint16_t ack_window(struct conn *c)
+{
+	struct blk *b = c->b;
+	uint8_t shift = conn_rcv_shift(c);
+	uint32_t space = rx_space(c), edge = b->rcv_nxt + space, field;
+	uint32_t cap = b->rcv_space_units * REC_ADV_UNIT;
+	uint32_t step = min_u32(b->rcv_mss, cap / 2);
+
+	if (!c->st->pools[c->g->pool].throttled && space >= step &&
+	    seq_geq(edge, b->rcv_adv + step))
+		b->rcv_adv = edge;
+	if (b->rcv_adv - b->rcv_nxt < step)
+		b->flags |= BLK_WINDOW_HELD;
+	else
+		b->flags &= ~(uint32_t)BLK_WINDOW_HELD;
+	field = (b->rcv_adv - b->rcv_acked + (1u << shift) - 1) >> shift;
+	if (field > UINT16_MAX)
+		return UINT16_MAX;
+	b->rcv_adv = b->rcv_acked + (field << shift);
+	return (uint16_t)field;
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The application's side: what frames from a backend become (figures 6c to
+ * 6g). Each call changes state and marks the connection; the flush sends.
+ */
+#include <assert.h>
+#include <errno.h>
+
+#include "base/bytes.h"
+#include "stack/conn.h"
+
+struct rec *stack_lookup(struct stack *st, uint32_t ri, uint32_t generation)
+{
+	struct rec *r;
+
+	if (ri >= st->sh->n_recs)
+		return NULL;
+	r = &st->sh->recs[ri];
+	return r->state != TCP_FREE && r->generation == generation ? r : NULL;
+}
+
+void listen_refuse(struct conn *c, enum stack_counter why)
+{
+	struct respond what = { .flags = TH_RST | TH_ACK,
+				.ack = c->r->irs + 1 };
+	struct stack_group_stats *stats = conn_stats(c);
+	struct tuple tuple;
+
+	stack_count(c->st, why);
+	counter_add(&stats->refused, 1);
+	shard_rec_tuple(c->st->sh, c->ri, &tuple);
+	respond_send(c->st, &tuple, &what);
+	conn_end(c, true);
+}
+
+int stack_accept(struct stack *st, uint32_t ri, uint64_t now_us)
+{
+	struct conn c;
+
+	conn_view(st, ri, now_us, &c);
+	if (c.r->state != TCP_SYN_HELD)
+		return -EINVAL;
+	listen_accept(&c);
+	return 0;
+}
+
+int stack_refuse(struct stack *st, uint32_t ri, uint64_t now_us)
+{
+	struct conn c;
+
+	conn_view(st, ri, now_us, &c);
+	if (c.r->state != TCP_SYN_HELD)
+		return -EINVAL;
+	c.r->flags |= REC_ORPHAN;
+	listen_refuse(&c, SC_conn_refused);
+	return 0;
+}
+
+uint32_t stack_peek(struct stack *st, uint32_t ri, uint32_t max_bytes,
+		    struct iovec *iov, int *iovcnt, uint64_t *ret_offset,
+		    bool *ret_redelivered)
+{
+	const struct chunks *rx = &st->sh->rx;
+	const struct blk *b;
+	uint32_t i, done = 0;
+	struct conn c;
+	int n = 0;
+
+	conn_view(st, ri, 0, &c);
+	b = c.b;
+	if (!b) {
+		*iovcnt = 0;
+		return 0;
+	}
+	*ret_offset = c.r->rcv_off + (b->rcv_dlv - b->rcv_app);
+	*ret_redelivered = seq_lt(b->rcv_dlv, b->rcv_redlv);
+	i = b->rx_head;
+	while (i != NIL &&
+	       seq_leq(rx->desc[i].seq + rx->desc[i].len, b->rcv_dlv))
+		i = rx->desc[i].next;
+	for (; i != NIL && done < max_bytes && n < *iovcnt;
+	     i = rx->desc[i].next) {
+		uint32_t skip = done ? 0 : b->rcv_dlv - rx->desc[i].seq;
+		uint32_t piece =
+			min_u32(rx->desc[i].len - skip, max_bytes - done);
+
+		iov[n++] = (struct iovec){ .iov_base = chunk_data(rx, i) + skip,
+					   .iov_len = piece };
+		done += piece;
+	}
+	*iovcnt = n;
+	return done;
+}
+
+void stack_delivered(struct stack *st, uint32_t ri, uint32_t n, uint64_t now_us)
+{
+	struct conn c;
+
+	conn_view(st, ri, now_us, &c);
+	assert(c.b && n <= c.b->rcv_nxt - conn_fin_rcvd(&c) - c.b->rcv_dlv);
+	c.b->rcv_dlv += n;
+	c.b->rcv_redlv = seq_max(c.b->rcv_redlv, c.b->rcv_dlv);
+	ack_delivered(&c);
+	conn_mark(&c, 0);
+}
+
+void stack_undeliver(struct stack *st, uint32_t ri)
+{
+	struct conn c;
+
+	conn_view(st, ri, 0, &c);
+	if (c.b)
+		c.b->rcv_dlv = c.b->rcv_app;
+}
+
+/* Take the application's word. Returns 0, or -EINVAL: beyond what it was given. */
+static int call_acknowledge(struct conn *c, uint64_t offset, uint32_t ackd)
+{
+	uint64_t delivered =
+		c->r->rcv_off + (c->b ? c->b->rcv_dlv - c->b->rcv_app : 0);
+
+	if (offset > delivered || ackd > delivered - offset)
+		return -EINVAL;
+	if (offset + ackd <= c->r->rcv_off)
+		return 0;
+	rx_consume(c,
+		   c->b->rcv_app + (uint32_t)(offset + ackd - c->r->rcv_off));
+	ack_application(c);
+	conn_mark(c, 0);
+	return 0;
+}
+
+/* May the application still send? RFC 9293 3.10.2. */
+static bool call_may_send(const struct conn *c)
+{
+	if (c->b && c->b->flags & BLK_FIN_QUEUED)
+		return false;
+	return c->r->state == TCP_ESTABLISHED || c->r->state == TCP_CLOSE_WAIT;
+}
+
+int64_t stack_reply(struct stack *st, uint32_t ri, uint64_t offset,
+		    uint32_t ackd, const void *data, uint32_t len,
+		    uint64_t now_us)
+{
+	struct stack_group_stats *stats;
+	struct conn c;
+	uint32_t n;
+
+	conn_view(st, ri, now_us, &c);
+	if (call_acknowledge(&c, offset, ackd) < 0)
+		return -EINVAL;
+	if (!len)
+		return 0;
+	if (!call_may_send(&c))
+		return -EPIPE;
+	if (!conn_activate(&c))
+		return 0;
+	n = tx_append(&c, data, len);
+	conn_mark(&c, 0);
+	stats = conn_stats(&c);
+	if (n == len) {
+		stack_count(st, SC_msgs_out);
+		counter_add(&stats->msgs_out, 1);
+	}
+	counter_add(&stats->bytes_out, n);
+	return n;
+}
+
+/* Our FIN follows what is queued: RFC 9293 3.10.4. */
+static void call_fin(struct conn *c)
+{
+	if (!conn_activate(c) || c->b->flags & BLK_FIN_QUEUED)
+		return;
+	if (c->r->state == TCP_ESTABLISHED)
+		conn_set_state(c, TCP_FIN_WAIT_1);
+	else if (c->r->state == TCP_CLOSE_WAIT)
+		conn_set_state(c, TCP_LAST_ACK);
+	else
+		return;
+	c->b->flags |= BLK_FIN_QUEUED;
+	conn_mark(c, 0);
+}
+
+void stack_shutdown(struct stack *st, uint32_t ri, uint64_t now_us)
+{
+	struct conn c;
+
+	conn_view(st, ri, now_us, &c);
+	call_fin(&c);
+}
+
+void stack_close(struct stack *st, uint32_t ri, uint64_t now_us)
+{
+	struct conn c;
+
+	conn_view(st, ri, now_us, &c);
+	c.r->flags |= REC_ORPHAN;
+	switch (c.r->state) {
+	case TCP_SYN_HELD:
+		listen_refuse(&c, SC_conn_refused);
+		return;
+	case TCP_SYN_RECEIVED:
+		conn_abort(&c, SC_conn_refused, false);
+		return;
+	case TCP_GONE:
+		conn_reap(st, ri);
+		return;
+	default:
+		break;
+	}
+	if (c.b && (c.b->rx_head != NIL || c.b->ooo_head != NIL)) {
+		conn_abort(&c, SC_drop_after_close, false);
+		return;
+	}
+	call_fin(&c);
+	if (c.r->state == TCP_FIN_WAIT_2 && conn_activate(&c)) {
+		c.b->life_at = now_us + TCP_FIN_WAIT_2_US;
+		conn_mark(&c, 0);
+	}
+}
+
+void stack_abort(struct stack *st, uint32_t ri, uint64_t now_us)
+{
+	struct conn c;
+
+	conn_view(st, ri, now_us, &c);
+	c.r->flags |= REC_ORPHAN;
+	switch (c.r->state) {
+	case TCP_GONE:
+		conn_reap(st, ri);
+		return;
+	case TCP_SYN_HELD:
+		listen_refuse(&c, SC_conn_refused);
+		return;
+	case TCP_TIME_WAIT:
+		return;
+	default:
+		respond_conn_reset(&c);
+		conn_end(&c, false);
+	}
+}
+
+void stack_forget(struct stack *st, uint32_t ri)
+{
+	st->sh->recs[ri].flags |= REC_ORPHAN;
+	conn_reap(st, ri);
+}
+
+void stack_conn_info(const struct stack *st, uint32_t ri, uint64_t now_us,
+		     struct stack_conn_info *ret_info)
+{
+	const struct rec *r = &st->sh->recs[ri];
+	const struct blk *b = r->block == NIL ? NULL : &st->sh->blks[r->block];
+	uint32_t tick = (uint32_t)(now_us / (REC_TICK_MS * USEC_PER_MSEC));
+
+	*ret_info = (struct stack_conn_info){
+		.rcv_acked = r->rcv_off,
+		.snd_acked = r->snd_off,
+		.snd_wnd = (uint32_t)r->snd_wnd << (r->wscale & 0xf),
+		.rcv_wnd = r->rcv_adv_units * REC_ADV_UNIT,
+		.mss = r->mss - (r->flags & REC_TS ? 12u : 0u),
+		.srtt_us = rtt_unpack(r->srtt),
+		.rttvar_us = rtt_unpack(r->rttvar),
+		.idle_ms = (tick - r->last_active) * REC_TICK_MS,
+		.eof = r->flags & REC_FIN_RCVD,
+		.state = r->state,
+	};
+	if (!b)
+		return;
+	ret_info->active = true;
+	ret_info->rcv_held =
+		b->rcv_nxt - b->rcv_app - !!(r->flags & REC_FIN_RCVD);
+	ret_info->rcv_undelivered =
+		b->rcv_nxt - b->rcv_dlv - !!(r->flags & REC_FIN_RCVD);
+	ret_info->snd_queued =
+		r->state > TCP_SYN_RECEIVED && seq_lt(b->snd_una, b->snd_end)
+			? b->snd_end - b->snd_una
+			: 0;
+	ret_info->snd_wnd = b->snd_wnd;
+	ret_info->rcv_wnd = b->rcv_adv - b->rcv_nxt;
+	ret_info->cwnd = b->cc.cwnd;
+	ret_info->ssthresh = b->cc.ssthresh;
+	ret_info->srtt_us = b->rtt.srtt_us;
+	ret_info->rttvar_us = b->rtt.rttvar_us;
+	ret_info->rto_us = b->rtt.rto_us;
+	ret_info->retransmits = b->rexmits;
+}

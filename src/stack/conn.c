@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The life of a connection's state.
+ *
+ *	record alone --conn_activate--> record + block --conn_rest--> record
+ *
+ * What a block begins with comes from the record alone, and conn_rest() lets
+ * go of it only when the record says all: an idle connection costs 64 bytes.
+ *
+ * Invariants:
+ *  I1  blk.snd_una == iss + 1 + snd_off (+ 1 when our FIN is acknowledged) in
+ *      every state after SYN_RECEIVED;
+ *  I2  blk.rcv_app == irs + 1 + rcv_off;
+ *  I3  a block on the ready or the dirty list is never freed.
+ */
+#include "stack/conn.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "stack/cc.h"
+
+void conn_view(struct stack *st, uint32_t ri, uint64_t now_us,
+	       struct conn *ret_conn)
+{
+	struct rec *r = &st->sh->recs[ri];
+
+	*ret_conn = (struct conn){
+		.st = st,
+		.r = r,
+		.b = r->block == NIL ? NULL : &st->sh->blks[r->block],
+		.g = st->groups[r->group],
+		.now_us = now_us,
+		.ri = ri,
+	};
+	assert(ret_conn->g);
+}
+
+uint32_t conn_mss(const struct conn *c)
+{
+	return c->r->mss - (c->r->flags & REC_TS ? 12u : 0u);
+}
+
+static void conn_restore(struct conn *c)
+{
+	struct blk *b = c->b;
+	struct rec *r = c->r;
+	uint32_t snd = r->iss + 1 + (uint32_t)r->snd_off +
+		       !!(r->flags & REC_FIN_ACKED);
+	uint32_t rcv = r->irs + 1 + (uint32_t)r->rcv_off;
+	struct tuple tuple;
+
+	shard_rec_tuple(c->st->sh, c->ri, &tuple);
+	b->ts_off = isn_ts_offset(c->st, &tuple);
+	b->snd_una = b->snd_nxt = b->snd_max = snd;
+	b->snd_end = r->iss + 1 + (uint32_t)r->snd_off;
+	b->snd_wnd = (uint32_t)r->snd_wnd << conn_snd_shift(c);
+	b->max_wnd = b->snd_wnd;
+	b->rcv_app = b->rcv_dlv = b->rcv_redlv = rcv;
+	b->rcv_nxt = b->rcv_ack = b->rcv_acked =
+		rcv + !!(r->flags & REC_FIN_RCVD);
+	b->rcv_adv = b->rcv_nxt + r->rcv_adv_units * REC_ADV_UNIT;
+	b->snd_wl1 = b->rcv_nxt;
+	b->snd_wl2 = snd;
+	b->rcv_mss = TCP_MSS_DEFAULT4;
+	b->rcv_space_units =
+		(uint16_t)(min_u32(c->st->limits.rcv_window_max, 65536) /
+			   REC_ADV_UNIT);
+	b->progress_at = c->now_us;
+	cc_init(&b->cc, conn_mss(c));
+	b->cc.recover = snd - 1;
+	rtt_init(c);
+	if (r->flags & REC_FIN_ACKED)
+		b->flags |= BLK_FIN_QUEUED;
+}
+
+bool conn_activate(struct conn *c)
+{
+	uint32_t bi;
+
+	if (c->b)
+		return true;
+	bi = shard_blk_new(c->st->sh, c->ri);
+	if (bi == NIL) {
+		stack_count(c->st, SC_drop_no_block);
+		return false;
+	}
+	c->b = &c->st->sh->blks[bi];
+	conn_restore(c);
+	return true;
+}
+
+/* Does the record say all there is to say? */
+static bool conn_is_quiet(const struct conn *c)
+{
+	const struct blk *b = c->b;
+
+	if (b->flags & (BLK_READY | BLK_DIRTY | BLK_PROBING | BLK_WINDOW_HELD |
+			BLK_FIN_SEEN) ||
+	    b->app_list)
+		return false;
+	if (b->snd_una != b->snd_end + !!(b->flags & BLK_FIN_QUEUED))
+		return false;
+	if (b->rx_head != NIL || b->ooo_head != NIL ||
+	    b->rcv_acked != b->rcv_nxt)
+		return false;
+	if (b->rcv_adv - b->rcv_nxt > UINT8_MAX * REC_ADV_UNIT)
+		return false;
+	switch (c->r->state) {
+	case TCP_ESTABLISHED:
+	case TCP_CLOSE_WAIT:
+	case TCP_TIME_WAIT:
+		return true;
+	case TCP_FIN_WAIT_2:
+		return !(c->r->flags & REC_ORPHAN);
+	default:
+		return false;
+	}
+}
+
+void conn_rest(struct conn *c)
+{
+	struct blk *b = c->b;
+	struct rec *r = c->r;
+
+	if (!b || !conn_is_quiet(c))
+		return;
+	if (b->cc.cwnd < cc_initial_window(conn_mss(c)) &&
+	    r->state == TCP_ESTABLISHED) {
+		/* RFC 5681 4.1: a reduced window holds until idle for an RTO. */
+		if (!(b->flags & BLK_LINGER)) {
+			b->flags |= BLK_LINGER;
+			b->life_at = c->now_us + b->rtt.rto_us;
+			conn_arm(c);
+		}
+		if (c->now_us < b->life_at)
+			return;
+	}
+	r->snd_wnd =
+		(uint16_t)min_u32(b->snd_wnd >> conn_snd_shift(c), UINT16_MAX);
+	r->srtt = rtt_pack(b->rtt.srtt_us);
+	r->rttvar = rtt_pack(b->rtt.rttvar_us);
+	r->rcv_adv_units =
+		((b->rcv_adv - b->rcv_nxt + REC_ADV_UNIT - 1) / REC_ADV_UNIT) &
+		0xff;
+	shard_blk_free(c->st->sh, c->ri);
+	c->b = NULL;
+}
+
+static void conn_gauge(struct stack *st, uint8_t state, int by)
+{
+	if (state == TCP_TIME_WAIT)
+		st->time_wait += (uint32_t)by;
+	else if (state >= TCP_ESTABLISHED && state < TCP_TIME_WAIT)
+		st->established += (uint32_t)by;
+}
+
+void conn_set_state(struct conn *c, uint8_t to)
+{
+	struct stack *st = c->st;
+	uint8_t from = c->r->state;
+	struct stack_group_stats *stats = conn_stats(c);
+
+	assert(tcp_state_legal(from, to));
+	conn_gauge(st, from, -1);
+	conn_gauge(st, to, 1);
+	c->r->state = to;
+	if (c->r->flags & REC_HALF_OPEN && to != TCP_SYN_RECEIVED) {
+		c->r->flags &= (uint16_t)~REC_HALF_OPEN;
+		st->half_open--;
+		counter_sub(&stats->half_open, 1);
+	}
+	if (to == TCP_ESTABLISHED && from == TCP_SYN_RECEIVED) {
+		stack_count(st, SC_conn_accepted);
+		counter_add(&stats->accepted, 1);
+	}
+	if (st->ops.trace)
+		st->ops.trace(st->ops.ctx, c->ri, from, to);
+}
+
+void conn_event(struct conn *c, uint16_t events)
+{
+	struct stack *st = c->st;
+	uint32_t bi = c->r->block;
+
+	if (c->r->flags & REC_ORPHAN)
+		return;
+	c->b->events |= events;
+	if (c->b->flags & BLK_READY)
+		return;
+	c->b->flags |= BLK_READY;
+	c->b->ready_next = NIL;
+	if (st->ready_tail != NIL)
+		st->sh->blks[st->ready_tail].ready_next = bi;
+	else
+		st->ready_head = bi;
+	st->ready_tail = bi;
+}
+
+void conn_mark(struct conn *c, uint32_t blk_flags)
+{
+	struct stack *st = c->st;
+	uint32_t bi = c->r->block;
+
+	c->b->flags |= blk_flags;
+	if (c->b->flags & BLK_DIRTY)
+		return;
+	c->b->flags |= BLK_DIRTY;
+	c->b->dirty_next = NIL;
+	if (st->dirty_tail != NIL)
+		st->sh->blks[st->dirty_tail].dirty_next = bi;
+	else
+		st->dirty_head = bi;
+	st->dirty_tail = bi;
+}
+
+static uint64_t conn_earlier(uint64_t a, uint64_t b)
+{
+	if (!a || !b)
+		return a | b;
+	return min_u64(a, b);
+}
+
+void conn_arm(struct conn *c)
+{
+	struct blk *b = c->b;
+	uint64_t at =
+		conn_earlier(conn_earlier(b->rexmit_at, b->ack_at), b->life_at);
+
+	/* An entry that is too early only wakes us for nothing; moving it costs more. */
+	if (!at)
+		wheel_clear(&c->st->sh->wheel, c->r->block);
+	else if (!b->wheel.expires_us || b->wheel.expires_us > at)
+		wheel_set(&c->st->sh->wheel, c->r->block, at);
+}
+
+/* Give the record back, with its block. */
+static void conn_free(struct stack *st, uint32_t ri)
+{
+	struct rec *r = &st->sh->recs[ri];
+	struct stack_group *g = st->groups[r->group];
+
+	if (r->block != NIL)
+		shard_blk_free(st->sh, ri);
+	counter_sub(&st->group_stats[r->group]->connections, 1);
+	if (g->shared_count)
+		atomic_fetch_sub_explicit(g->shared_count, 1,
+					  memory_order_relaxed);
+	shard_rec_free(st->sh, ri);
+}
+
+/* Chunks go at once, and with them the pool's use. */
+static void conn_drop_data(struct conn *c)
+{
+	struct stack_pool *pool = &c->st->pools[c->g->pool];
+	struct blk *b = c->b;
+
+	pool->used_chunks -= chunks_free_list(&c->st->sh->rx, b->rx_head);
+	pool->used_chunks -= chunks_free_list(&c->st->sh->rx, b->ooo_head);
+	chunks_free_list(&c->st->sh->tx, b->tx_head);
+	b->rx_head = b->rx_tail = b->ooo_head = b->tx_head = b->tx_tail =
+		b->tx_cur = NIL;
+	b->ooo_chunks = 0;
+	b->rexmit_at = b->ack_at = b->life_at = 0;
+	wheel_clear(&c->st->sh->wheel, c->r->block);
+	rx_pool_changed(c->st, pool);
+}
+
+void conn_end(struct conn *c, bool tell)
+{
+	bool known = c->r->flags & REC_TOLD ||
+		     (c->b && (c->b->app_list || c->b->events));
+
+	conn_set_state(c, TCP_GONE);
+	if (c->b)
+		conn_drop_data(c);
+	if (tell && known && !(c->r->flags & REC_ORPHAN) &&
+	    (c->b || conn_activate(c))) {
+		c->b->events = 0;
+		conn_event(c, STACK_EV_RESET);
+		return;
+	}
+	c->r->flags |= REC_ORPHAN;
+	conn_reap(c->st, c->ri);
+}
+
+void conn_abort(struct conn *c, enum stack_counter why, bool tell)
+{
+	stack_count(c->st, why);
+	if (c->r->state != TCP_SYN_HELD && c->r->state != TCP_TIME_WAIT)
+		respond_conn_reset(c);
+	conn_end(c, tell);
+}
+
+void conn_reap(struct stack *st, uint32_t ri)
+{
+	struct rec *r = &st->sh->recs[ri];
+
+	if (r->state != TCP_GONE || !(r->flags & REC_ORPHAN))
+		return;
+	if (r->block != NIL &&
+	    st->sh->blks[r->block].flags & (BLK_READY | BLK_DIRTY))
+		return;
+	r->state = TCP_FREE;
+	conn_free(st, ri);
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * counters - everything the stack counts, in one table.
+ *
+ * The enum, the help texts, xtcpctl's tables and the metrics all come from it.
+ * Each drop and each refusal has a name (I7).
+ */
+#ifndef XTCP_STACK_COUNTERS_H
+#define XTCP_STACK_COUNTERS_H
+
+#define STACK_COUNTERS(C)                                                         \
+	C(segs_in, "TCP segments received")                                       \
+	C(segs_out, "TCP segments sent")                                          \
+	C(segs_retransmitted, "data segments sent again")                         \
+	C(pure_acks_out,                                                          \
+	  "segments sent that carry nothing but an acknowledgement")              \
+	C(pure_acks_saved,                                                        \
+	  "replies that carried the acknowledgement of a request")                \
+	C(bytes_in, "payload bytes received in sequence")                         \
+	C(bytes_out, "payload bytes sent, each counted once")                     \
+	C(msgs_in, "segments that brought new payload in sequence")               \
+	C(msgs_out, "replies and pushes taken from applications")                 \
+	C(conn_accepted, "connections established")                               \
+	C(conn_refused, "connection requests refused with a RST")                 \
+	C(conn_reset_in, "connections ended by a RST of the client")              \
+	C(conn_reset_out, "connections ended by a RST of ours")                   \
+	C(conn_timed_out,                                                         \
+	  "connections given up: no acknowledgement in user-timeout")             \
+	C(conn_idle_closed, "connections closed by idle-timeout")                 \
+	C(conn_keepalive_dead,                                                    \
+	  "connections given up: keepalive probes unanswered")                    \
+	C(conn_handshake_expired, "half-open connections given up")               \
+	C(conn_accept_expired, "connections refused: accept-timeout passed")      \
+	C(early_ack_bytes,                                                        \
+	  "bytes acknowledged before the application did (ack-window, deadline)") \
+	C(early_ack_deadline, "times that ack-deadline acknowledged")             \
+	C(early_ack_window, "times that ack-window acknowledged")                 \
+	C(dup_absorbed, "retransmissions of held requests absorbed")              \
+	C(reply_resent,                                                           \
+	  "cached replies sent again upon a retransmitted request")               \
+	C(rto_fired, "retransmission time-outs")                                  \
+	C(fast_retransmits, "fast retransmissions")                               \
+	C(zero_window_probes, "window probes sent")                               \
+	C(keepalive_probes, "keepalive probes sent")                              \
+	C(dup_acks_in, "duplicate acknowledgements received")                     \
+	C(ooo_segs, "segments received out of order and kept")                    \
+	C(paws_dropped, "segments dropped by PAWS")                               \
+	C(challenge_acks, "challenge acknowledgements sent")                      \
+	C(challenge_suppressed, "challenge acknowledgements not sent: limit")     \
+	C(throttle_entered, "times that a pool went over throttle-high")          \
+	C(throttle_left, "times that a pool fell under throttle-low")             \
+	C(throttle_withheld, "acknowledgements withheld while throttled")         \
+	C(icmp_echo, "echo requests answered")                                    \
+	C(icmp_ignored, "ICMP messages ignored")                                  \
+	C(rst_out, "RSTs sent")                                                   \
+	C(drop_short, "packets dropped: truncated")                               \
+	C(drop_version, "packets dropped: neither IPv4 nor IPv6")                 \
+	C(drop_ip_header, "packets dropped: contradictory IP header")             \
+	C(drop_ip_checksum, "packets dropped: IPv4 header checksum")              \
+	C(drop_ip_fragment, "packets dropped: fragments")                         \
+	C(drop_ip_options,                                                        \
+	  "packets dropped: source routes and unknown extension headers")         \
+	C(drop_ip_protocol, "packets dropped: neither TCP nor ICMP")              \
+	C(drop_not_vip, "packets dropped: for no address of ours")                \
+	C(drop_bad_source, "packets dropped: from an impossible address")         \
+	C(drop_tcp_header, "segments dropped: contradictory TCP header")          \
+	C(drop_tcp_checksum, "segments dropped: checksum")                        \
+	C(drop_tcp_flags, "segments dropped: impossible flags")                   \
+	C(drop_tcp_options, "segments dropped: malformed options")                \
+	C(drop_icmp_checksum, "ICMP messages dropped: checksum")                  \
+	C(drop_no_conn, "segments for no connection, answered with a RST")        \
+	C(drop_window, "segments outside the window")                             \
+	C(drop_no_ack, "segments without ACK")                                    \
+	C(drop_ack_range, "segments that acknowledge what was not sent")          \
+	C(drop_closed_port, "SYNs to a port of no group")                         \
+	C(drop_group_full,                                                        \
+	  "SYNs refused: max-connections of every group reached")                 \
+	C(drop_half_open, "SYNs dropped: too many half-open connections")         \
+	C(drop_no_record, "SYNs dropped: the arena is full")                      \
+	C(drop_no_block, "segments dropped: no active block left")                \
+	C(drop_pool_full,                                                         \
+	  "segments dropped unseen: receive pool at its limit")                   \
+	C(drop_ooo_limit, "segments dropped: out-of-order bound")                 \
+	C(drop_after_fin, "segments dropped: data after the client's FIN")        \
+	C(drop_after_close, "data received after the application closed")         \
+	C(syn_in_window, "SYNs within an established connection")                 \
+	C(tx_full, "replies not taken: transmit buffer full")
+
+enum stack_counter {
+#define C(name, help) SC_##name,
+	STACK_COUNTERS(C)
+#undef C
+		SC_COUNT
+};
+
+#endif

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * TCP input for an existing connection: RFC 9293 section 3.10.7.4, in its
+ * order. Each input_*() step answers whether the segment goes on to the next.
+ *
+ * Where it departs from the RFC, on purpose:
+ *  - The receive window begins at rcv_acked, what the client has seen
+ *    acknowledged, not at rcv_nxt: in deferred mode the bytes between are held,
+ *    and a retransmission of them is acceptable, so that its ACK field counts
+ *    (I6).
+ *  - A RST is taken at rcv_nxt and at rcv_acked: the client answers our
+ *    challenge with the number that we acknowledged (RFC 5961 3.2).
+ *  - Urgent data is ordinary data, as RFC 6093 section 6 asks.
+ *  - A segment without the negotiated timestamp is taken: there are clients
+ *    that drop it from the handshake's last ACK.
+ */
+#include "base/bytes.h"
+#include "stack/conn.h"
+
+/* RFC 7323 5.5: after so long an idleness TS.Recent says nothing any more. */
+#define PAWS_IDLE_TICKS (UINT32_C(24) * 86400 * 1000 / REC_TICK_MS)
+
+static uint32_t input_tick(uint64_t now_us)
+{
+	return (uint32_t)(now_us / (REC_TICK_MS * USEC_PER_MSEC));
+}
+
+/* RFC 7323 5.3 R1. */
+static bool input_paws(struct conn *c, const struct seg *seg)
+{
+	struct rec *r = c->r;
+
+	if (!(r->flags & REC_TS) || !seg->opts.has_ts || seg->flags & TH_RST)
+		return true;
+	if (seq_geq(seg->opts.tsval, r->ts_recent) ||
+	    input_tick(c->now_us) - r->last_active > PAWS_IDLE_TICKS)
+		return true;
+	stack_count(c->st, SC_paws_dropped);
+	conn_mark(c, BLK_ACK_NOW);
+	return false;
+}
+
+static bool input_acceptable(const struct blk *b, const struct seg *seg)
+{
+	uint32_t len = seg_space(seg), end = seg->seq + len;
+
+	if (!len)
+		return seq_between(b->rcv_acked, seg->seq, b->rcv_adv);
+	if (seq_lt(seg->seq, b->rcv_adv) && seq_gt(end, b->rcv_acked))
+		return true;
+	/* A probe of a closed window: its ACK counts, its text will not fit. */
+	return seg->seq == b->rcv_nxt && b->rcv_adv == b->rcv_nxt;
+}
+
+/* First: check the sequence number. */
+static bool input_sequence(struct conn *c, const struct seg *seg)
+{
+	struct blk *b = c->b;
+
+	if (!input_paws(c, seg))
+		return false;
+	if (input_acceptable(b, seg)) {
+		/* RFC 7323 4.3 (2), (3): Last.ACK.sent is rcv_acked. */
+		if (seg->opts.has_ts && c->r->flags & REC_TS &&
+		    seq_leq(seg->seq, b->rcv_acked))
+			c->r->ts_recent = seg->opts.tsval;
+		return true;
+	}
+	if (seg->flags & TH_RST)
+		return false;
+	if (c->r->state == TCP_SYN_RECEIVED && seg->flags & TH_SYN &&
+	    seg->seq == c->r->irs) {
+		conn_mark(c, BLK_SYNACK_NOW);
+		return false;
+	}
+	if (seg_space(seg) &&
+	    seq_leq(seg->seq + seg_space(seg), b->rcv_acked)) {
+		ack_retransmitted(c, seg);
+		return false;
+	}
+	stack_count(c->st, SC_drop_window);
+	/* Flooding with segments from elsewhere must not make us flood. */
+	respond_challenge(c);
+	return false;
+}
+
+/* Second: check the RST bit; RFC 5961 section 3. */
+static bool input_rst(struct conn *c, const struct seg *seg)
+{
+	if (!(seg->flags & TH_RST))
+		return true;
+	if (seg->seq != c->b->rcv_nxt && seg->seq != c->b->rcv_acked) {
+		respond_challenge(c);
+		return false;
+	}
+	stack_count(c->st, SC_conn_reset_in);
+	conn_end(c, true);
+	return false;
+}
+
+/* Fourth: check the SYN bit; RFC 5961 section 4. (Third, security, is gone.) */
+static bool input_syn(struct conn *c, const struct seg *seg)
+{
+	if (!(seg->flags & TH_SYN))
+		return true;
+	stack_count(c->st, SC_syn_in_window);
+	respond_challenge(c);
+	return false;
+}
+
+static void input_established(struct conn *c, const struct seg *seg)
+{
+	struct blk *b = c->b;
+
+	b->snd_una = seg->ack;
+	b->snd_wnd = seg->wnd << conn_snd_shift(c);
+	b->max_wnd = b->snd_wnd;
+	b->snd_wl1 = seg->seq;
+	b->snd_wl2 = seg->ack;
+	b->life_at = 0;
+	b->rexmit_at = 0;
+	b->cc.backoff = 0;
+	b->rexmits = 0;
+	b->progress_at = c->now_us;
+	if (b->rtt.timed_at_us)
+		rtt_sample(c, (uint32_t)(c->now_us - b->rtt.timed_at_us));
+	b->rtt.timed_at_us = 0;
+	conn_set_state(c, TCP_ESTABLISHED);
+	if (c->g->announce)
+		conn_event(c, STACK_EV_OPEN);
+}
+
+static void input_fin_acked(struct conn *c)
+{
+	struct blk *b = c->b;
+
+	c->r->flags |= REC_FIN_ACKED;
+	switch (c->r->state) {
+	case TCP_FIN_WAIT_1:
+		conn_set_state(c, TCP_FIN_WAIT_2);
+		if (c->r->flags & REC_ORPHAN)
+			b->life_at = c->now_us + TCP_FIN_WAIT_2_US;
+		break;
+	case TCP_CLOSING:
+		conn_set_state(c, TCP_TIME_WAIT);
+		break;
+	default:
+		break;
+	}
+}
+
+/* SND.UNA moves on: RFC 9293 3.10.7.4, "ESTABLISHED STATE" of the ACK check. */
+static void input_advance(struct conn *c, const struct seg *seg)
+{
+	struct blk *b = c->b;
+	uint32_t acked = seg->ack - b->snd_una;
+	bool fin = b->flags & BLK_FIN_QUEUED && seg->ack == b->snd_end + 1;
+
+	c->r->snd_off += acked - fin;
+	b->snd_una = seg->ack;
+	tx_acked(c, seg->ack - fin);
+	if (seq_lt(b->snd_nxt, b->snd_una))
+		b->snd_nxt = b->snd_una;
+	recovery_acked(c, acked, seg);
+	conn_event(c, STACK_EV_ACKED);
+	if (fin)
+		input_fin_acked(c);
+}
+
+static void input_window(struct conn *c, const struct seg *seg)
+{
+	struct blk *b = c->b;
+
+	if (!seq_lt(b->snd_wl1, seg->seq) &&
+	    !(b->snd_wl1 == seg->seq && seq_leq(b->snd_wl2, seg->ack)))
+		return;
+	b->snd_wnd = seg->wnd << conn_snd_shift(c);
+	b->max_wnd = max_u32(b->max_wnd, b->snd_wnd);
+	b->snd_wl1 = seg->seq;
+	b->snd_wl2 = seg->ack;
+	if (b->flags & BLK_PERSIST && b->snd_wnd) {
+		b->cc.backoff = 0;
+		b->rexmit_at = 0;
+	}
+}
+
+/* RFC 5681 section 2: does it say that something arrived out of order? */
+static bool input_is_dupack(const struct blk *b, const struct seg *seg,
+			    uint32_t wnd)
+{
+	return seg->ack == b->snd_una && b->snd_una != b->snd_max &&
+	       !seg->len && !(seg->flags & TH_FIN) && wnd == b->snd_wnd;
+}
+
+/* Fifth: check the ACK field. */
+static bool input_ack(struct conn *c, const struct seg *seg)
+{
+	struct blk *b = c->b;
+	bool dupack;
+
+	if (!(seg->flags & TH_ACK)) {
+		stack_count(c->st, SC_drop_no_ack);
+		return false;
+	}
+	if (c->r->state == TCP_SYN_RECEIVED) {
+		if (seg->ack != b->snd_nxt) {
+			stack_count(c->st, SC_drop_ack_range);
+			respond_reset(c->st, seg);
+			return false;
+		}
+		input_established(c, seg);
+		return true;
+	}
+	/* RFC 5961 section 5.2. */
+	if (!seq_between(b->snd_una - b->max_wnd, seg->ack, b->snd_max)) {
+		stack_count(c->st, SC_drop_ack_range);
+		respond_challenge(c);
+		return false;
+	}
+	dupack = input_is_dupack(b, seg, seg->wnd << conn_snd_shift(c));
+	if (seq_gt(seg->ack, b->snd_una))
+		input_advance(c, seg);
+	if (seq_geq(seg->ack, b->snd_una))
+		input_window(c, seg);
+	if (dupack)
+		recovery_dupack(c);
+	if (c->r->state == TCP_LAST_ACK && c->r->flags & REC_FIN_ACKED) {
+		conn_end(c, false);
+		return false;
+	}
+	return true;
+}
+
+/* May this state receive text? RFC 9293 3.10.7.4, seventh. */
+static bool input_receives(const struct conn *c)
+{
+	return c->r->state == TCP_ESTABLISHED ||
+	       c->r->state == TCP_FIN_WAIT_1 || c->r->state == TCP_FIN_WAIT_2;
+}
+
+static void input_text_counts(struct conn *c, uint32_t gained)
+{
+	struct stack_group_stats *stats = conn_stats(c);
+
+	stack_count(c->st, SC_msgs_in);
+	stack_count_n(c->st, SC_bytes_in, gained);
+	counter_add(&stats->msgs_in, 1);
+	counter_add(&stats->bytes_in, gained);
+}
+
+/* Seventh: process the segment text. Answers whether the FIN may count. */
+static bool input_text(struct conn *c, const struct seg *seg)
+{
+	struct blk *b = c->b;
+	uint32_t before = b->rcv_nxt, end = seg->seq + seg->len, gained;
+	bool old = seq_leq(end, b->rcv_nxt);
+
+	if (!seg->len)
+		return true;
+	if (!input_receives(c)) {
+		if (!old)
+			stack_count(c->st, SC_drop_after_fin);
+		else
+			ack_retransmitted(c, seg);
+		return false;
+	}
+	if (old) {
+		if (!(seg->flags & TH_FIN))
+			ack_retransmitted(c, seg);
+		return true;
+	}
+	if (c->r->flags & REC_ORPHAN) {
+		/* RFC 1122 4.2.2.13: nobody is there to read it. */
+		conn_abort(c, SC_drop_after_close, false);
+		return false;
+	}
+	if (b->rcv_adv == b->rcv_nxt) {
+		conn_mark(c, BLK_ACK_NOW);
+		return false;
+	}
+	if (!rx_text(c, seg))
+		return false;
+	gained = b->rcv_nxt - before;
+	ack_text(c, gained, seg->len,
+		 !gained || b->ooo_head != NIL || gained > seg->len);
+	if (gained) {
+		input_text_counts(c, gained);
+		conn_event(c, STACK_EV_DATA);
+	}
+	return true;
+}
+
+static void input_fin_state(struct conn *c)
+{
+	switch (c->r->state) {
+	case TCP_ESTABLISHED:
+		conn_set_state(c, TCP_CLOSE_WAIT);
+		break;
+	case TCP_FIN_WAIT_1:
+		conn_set_state(c, TCP_CLOSING);
+		break;
+	case TCP_FIN_WAIT_2:
+		conn_set_state(c, TCP_TIME_WAIT);
+		c->b->life_at = 0;
+		break;
+	default:
+		break;
+	}
+}
+
+/* Eighth: check the FIN bit. An early one waits for the gap before it to close. */
+static void input_fin(struct conn *c, const struct seg *seg)
+{
+	struct blk *b = c->b;
+
+	if (seg->flags & TH_FIN) {
+		if (conn_fin_rcvd(c)) {
+			ack_retransmitted(c, seg);
+			return;
+		}
+		b->fin_seq = seg->seq + seg->len;
+		b->flags |= BLK_FIN_SEEN;
+	}
+	if (!(b->flags & BLK_FIN_SEEN) || b->fin_seq != b->rcv_nxt ||
+	    conn_fin_rcvd(c))
+		return;
+	b->flags &= ~(uint32_t)BLK_FIN_SEEN;
+	c->r->flags |= REC_FIN_RCVD;
+	b->rcv_nxt++;
+	b->rcv_adv = seq_max(b->rcv_adv, b->rcv_nxt);
+	input_fin_state(c);
+	ack_fin(c);
+	conn_event(c, STACK_EV_EOF);
+}
+
+/*
+ * TIME-WAIT is a bare record. RFC 1337: a RST does not end it. RFC 6191: a new
+ * SYN that is provably newer does, and opens a connection. RFC 9293: anything
+ * else is acknowledged, and a FIN starts the wait anew.
+ */
+static void input_time_wait(struct conn *c, const struct seg *seg)
+{
+	struct rec *r = c->r;
+	uint32_t rcv_nxt = r->irs + 1 + (uint32_t)r->rcv_off + conn_fin_rcvd(c);
+	bool newer = seg->opts.has_ts && r->flags & REC_TS
+			     ? seq_gt(seg->opts.tsval, r->ts_recent)
+			     : seq_gt(seg->seq, rcv_nxt);
+
+	/* An application that has not closed yet still holds the old one. */
+	bool unclaimed = r->flags & REC_ORPHAN || !(r->flags & REC_TOLD);
+
+	if (seg->flags & TH_RST)
+		return;
+	if ((seg->flags & (TH_SYN | TH_ACK)) == TH_SYN && newer && unclaimed) {
+		struct stack *st = c->st;
+
+		conn_end(c, false);
+		listen_input(st, seg, c->now_us);
+		return;
+	}
+	if (!conn_activate(c))
+		return;
+	if (seg->flags & TH_FIN)
+		r->last_active = input_tick(c->now_us);
+	respond_challenge(c);
+	conn_mark(c, 0);
+}
+
+void input_conn(struct conn *c, const struct seg *seg)
+{
+	if (c->r->state == TCP_GONE)
+		return;
+	if (c->r->state == TCP_TIME_WAIT && !c->b) {
+		input_time_wait(c, seg);
+		return;
+	}
+	if (c->r->state == TCP_SYN_HELD) {
+		if (seg->flags & TH_RST && seg->seq == c->r->irs + 1)
+			conn_end(c, true);
+		return;
+	}
+	if (!conn_activate(c))
+		return;
+	conn_mark(c, 0);
+	if (!input_sequence(c, seg))
+		return;
+	if (!input_rst(c, seg) || !input_syn(c, seg) || !input_ack(c, seg))
+		return;
+	c->r->last_active = input_tick(c->now_us);
+	if (c->b->flags & BLK_PROBING) {
+		c->b->flags &= ~(uint32_t)BLK_PROBING;
+		c->b->probes = 0;
+		c->b->life_at = 0;
+	}
+	if (input_text(c, seg))
+		input_fin(c, seg);
+}

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: BSD-2-Clause
+
+noinst_LTLIBRARIES += src/stack/libstack.la
+
+src_stack_libstack_la_SOURCES = \
+	src/stack/ack.c \
+	src/stack/call.c \
+	src/stack/cc.h \
+	src/stack/cc_reno.c \
+	src/stack/checksum.c \
+	src/stack/checksum.h \
+	src/stack/conn.c \
+	src/stack/conn.h \
+	src/stack/counters.h \
+	src/stack/icmp.c \
+	src/stack/input.c \
+	src/stack/isn.c \
+	src/stack/listen.c \
+	src/stack/options.c \
+	src/stack/options.h \
+	src/stack/output.c \
+	src/stack/parse.c \
+	src/stack/recovery.c \
+	src/stack/respond.c \
+	src/stack/rtt.c \
+	src/stack/rx.c \
+	src/stack/seg.h \
+	src/stack/stack.c \
+	src/stack/stack.h \
+	src/stack/state.c \
+	src/stack/state.h \
+	src/stack/timer.c \
+	src/stack/tx.c \
+	src/stack/wire.h

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "stack/options.h"
+
+#include <string.h>
+
+#include "base/bytes.h"
+
+enum opt_kind {
+	OPT_END = 0,
+	OPT_NOP = 1,
+	OPT_MSS = 2,
+	OPT_WSCALE = 3,
+	OPT_SACK_OK = 4,
+	OPT_TS = 8,
+};
+
+/* One option of a known kind; len counts kind and length. */
+static bool options_take(const uint8_t *opt, uint8_t len, struct seg_opts *o)
+{
+	switch (opt[0]) {
+	case OPT_MSS:
+		o->has_mss = true;
+		o->mss = len == 4 ? be16_load(opt + 2) : 0;
+		return len == 4;
+	case OPT_WSCALE:
+		o->has_wscale = true;
+		/* RFC 7323 2.3: a larger shift than 14 counts as 14. */
+		o->wscale = len == 3 && opt[2] <= TCP_WSCALE_MAX
+				    ? opt[2]
+				    : TCP_WSCALE_MAX;
+		return len == 3;
+	case OPT_SACK_OK:
+		o->sack_ok = true;
+		return len == 2;
+	case OPT_TS:
+		if (len != 10)
+			return false;
+		o->has_ts = true;
+		o->tsval = be32_load(opt + 2);
+		o->tsecr = be32_load(opt + 6);
+		return true;
+	default:
+		return true;
+	}
+}
+
+bool options_parse(const uint8_t *bytes, size_t len, struct seg_opts *ret_opts)
+{
+	size_t i = 0;
+
+	*ret_opts = (struct seg_opts){ 0 };
+	while (i < len) {
+		if (bytes[i] == OPT_END)
+			return true;
+		if (bytes[i] == OPT_NOP) {
+			i++;
+			continue;
+		}
+		if (i + 2 > len || bytes[i + 1] < 2 || i + bytes[i + 1] > len)
+			return false;
+		if (!options_take(bytes + i, bytes[i + 1], ret_opts))
+			return false;
+		i += bytes[i + 1];
+	}
+	return true;
+}
+
+uint32_t options_write(uint8_t *buf, const struct seg_opts *opts)
+{
+	uint8_t *p = buf;
+
+	if (opts->has_mss) {
+		*p++ = OPT_MSS;
+		*p++ = 4;
+		be16_store(p, opts->mss);
+		p += 2;
+	}
+	if (opts->has_ts) {
+		*p++ = OPT_NOP;
+		*p++ = OPT_NOP;
+		*p++ = OPT_TS;
+		*p++ = 10;
+		be32_store(p, opts->tsval);
+		be32_store(p + 4, opts->tsecr);
+		p += 8;
+	}
+	if (opts->has_wscale) {
+		*p++ = OPT_NOP;
+		*p++ = OPT_WSCALE;
+		*p++ = 3;
+		*p++ = opts->wscale;
+	}
+	if (opts->sack_ok) {
+		*p++ = OPT_NOP;
+		*p++ = OPT_NOP;
+		*p++ = OPT_SACK_OK;
+		*p++ = 2;
+	}
+	return (uint32_t)(p - buf);
+}

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * From the bytes of a packet to a struct seg.
+ *
+ *	stack_parse -> parse_ip4 | parse_ip6 -> parse_tcp | parse_icmp
+ *
+ * Nothing in here trusts a byte: each length is checked against what is
+ * there before it is used, and each way to be wrong has a counter. The
+ * functions return the counter of the drop, or PARSE_OK.
+ */
+#include <string.h>
+
+#include "base/bytes.h"
+#include "stack/checksum.h"
+#include "stack/options.h"
+#include "stack/stack.h"
+#include "stack/wire.h"
+
+#define PARSE_OK SC_COUNT
+
+/* What the IP layer found out, for the transport layer. */
+struct parse_ip {
+	const uint8_t *src, *dst;
+	size_t addr_len; /* 4 or 16 */
+	uint8_t proto;
+	const uint8_t *payload;
+	uint32_t payload_len;
+};
+
+static int parse_vip(const struct stack *st, const uint8_t *addr,
+		     size_t addr_len)
+{
+	uint8_t family = addr_len == 4 ? 4 : 6;
+
+	for (int i = 0; i < ARENA_VIPS_MAX; i++) {
+		const struct arena_vip *vip = &st->header->vips[i];
+
+		if (!vip->family)
+			return -1;
+		if (vip->family == family &&
+		    !memcmp(vip->bytes, addr, addr_len))
+			return i;
+	}
+	return -1;
+}
+
+/* Source addresses that no client can have: RFC 1122 section 3.2.1.3. */
+static bool parse_bad_source4(const uint8_t *src)
+{
+	return src[0] == 0 || src[0] == 127 || src[0] >= 224;
+}
+
+static bool parse_bad_source6(const uint8_t *src)
+{
+	static const uint8_t zeroes[15];
+
+	return src[0] == 0xff || (!memcmp(src, zeroes, 15) && src[15] <= 1);
+}
+
+/* RFC 7126: packets with source routes are dropped, other options ignored. */
+static bool parse_source_routed(const uint8_t *opts, uint32_t len)
+{
+	uint32_t i = 0;
+
+	while (i < len && opts[i] != 0) {
+		if (opts[i] == 1) {
+			i++;
+			continue;
+		}
+		if (opts[i] == 131 || opts[i] == 137)
+			return true;
+		if (i + 1 >= len || opts[i + 1] < 2)
+			return true;
+		i += opts[i + 1];
+	}
+	return false;
+}
+
+static enum stack_counter parse_ip4(const uint8_t *packet, size_t len,
+				    struct parse_ip *ip)
+{
+	const struct ip4_hdr *hdr = (const void *)packet;
+	uint32_t hdr_len, total;
+
+	if (len < sizeof(*hdr))
+		return SC_drop_short;
+	hdr_len = (hdr->ver_ihl & 0xfu) * 4u;
+	total = be16_get(hdr->total_len);
+	if (hdr_len < sizeof(*hdr) || total < hdr_len)
+		return SC_drop_ip_header;
+	if (total > len)
+		return SC_drop_short;
+	if (checksum_fold(checksum_add(0, packet, hdr_len)))
+		return SC_drop_ip_checksum;
+	if (be16_get(hdr->frag) & (IP4_MF | IP4_OFFSET))
+		return SC_drop_ip_fragment;
+	if (parse_source_routed(packet + sizeof(*hdr),
+				hdr_len - (uint32_t)sizeof(*hdr)))
+		return SC_drop_ip_options;
+	if (parse_bad_source4(hdr->src))
+		return SC_drop_bad_source;
+	*ip = (struct parse_ip){
+		.src = hdr->src,
+		.dst = hdr->dst,
+		.addr_len = 4,
+		.proto = hdr->proto,
+		.payload = packet + hdr_len,
+		.payload_len = total - hdr_len,
+	};
+	return PARSE_OK;
+}
+
+/* RFC 8200 section 4: skip what may be skipped until the transport header. */
+static enum stack_counter parse_ip6_ext(struct parse_ip *ip)
+{
+	for (;;) {
+		const struct ip6_ext *ext = (const void *)ip->payload;
+		uint32_t ext_len;
+
+		switch (ip->proto) {
+		case IP_PROTO_FRAGMENT:
+			return SC_drop_ip_fragment;
+		case IP_PROTO_HOPOPTS:
+		case IP_PROTO_DSTOPTS:
+		case IP_PROTO_ROUTING:
+			break;
+		default:
+			return PARSE_OK;
+		}
+		if (ip->payload_len < 8)
+			return SC_drop_short;
+		ext_len = 8u + ext->len8 * 8u;
+		if (ext_len > ip->payload_len)
+			return SC_drop_short;
+		/* We are no waypoint; type 0 is dead (RFC 5095). */
+		if (ip->proto == IP_PROTO_ROUTING && ext->segments_left)
+			return SC_drop_ip_options;
+		ip->proto = ext->next;
+		ip->payload += ext_len;
+		ip->payload_len -= ext_len;
+	}
+}
+
+static enum stack_counter parse_ip6(const uint8_t *packet, size_t len,
+				    struct parse_ip *ip)
+{
+	const struct ip6_hdr *hdr = (const void *)packet;
+
+	if (len < sizeof(*hdr))
+		return SC_drop_short;
+	if (be16_get(hdr->payload_len) > len - sizeof(*hdr))
+		return SC_drop_short;
+	if (parse_bad_source6(hdr->src))
+		return SC_drop_bad_source;
+	*ip = (struct parse_ip){
+		.src = hdr->src,
+		.dst = hdr->dst,
+		.addr_len = 16,
+		.proto = hdr->next,
+		.payload = packet + sizeof(*hdr),
+		.payload_len = be16_get(hdr->payload_len),
+	};
+	return parse_ip6_ext(ip);
+}
+
+static bool parse_flags_impossible(uint8_t flags)
+{
+	uint8_t control = flags & (TH_SYN | TH_FIN | TH_RST);
+
+	return !(flags & (TH_SYN | TH_FIN | TH_RST | TH_ACK)) ||
+	       (control & (control - 1));
+}
+
+static enum stack_counter parse_tcp(const struct parse_ip *ip, struct seg *seg)
+{
+	const struct tcp_hdr *tcp = (const void *)ip->payload;
+	uint64_t sum;
+	uint32_t hdr_len;
+
+	if (ip->payload_len < sizeof(*tcp))
+		return SC_drop_short;
+	hdr_len = (uint32_t)(tcp->data_off >> 4) * 4u;
+	if (hdr_len < sizeof(*tcp) || hdr_len > ip->payload_len)
+		return SC_drop_tcp_header;
+	sum = checksum_pseudo(ip->src, ip->dst, ip->addr_len, IP_PROTO_TCP,
+			      ip->payload_len);
+	if (checksum_fold(checksum_add(sum, ip->payload, ip->payload_len)))
+		return SC_drop_tcp_checksum;
+	seg->kind = SEG_TCP;
+	seg->flags = tcp->flags;
+	seg->tuple.remote_port = be16_get(tcp->src_port);
+	seg->tuple.local_port = be16_get(tcp->dst_port);
+	seg->seq = be32_get(tcp->seq);
+	seg->ack = be32_get(tcp->ack);
+	seg->wnd = be16_get(tcp->window);
+	seg->payload = ip->payload + hdr_len;
+	seg->len = ip->payload_len - hdr_len;
+	if (!seg->tuple.remote_port || !seg->tuple.local_port)
+		return SC_drop_tcp_header;
+	if (parse_flags_impossible(seg->flags))
+		return SC_drop_tcp_flags;
+	if (!options_parse(ip->payload + sizeof(*tcp), hdr_len - sizeof(*tcp),
+			   &seg->opts))
+		return SC_drop_tcp_options;
+	return PARSE_OK;
+}
+
+static enum stack_counter parse_icmp(const struct parse_ip *ip, struct seg *seg)
+{
+	uint64_t sum = 0;
+
+	if (ip->payload_len < sizeof(struct icmp_hdr))
+		return SC_drop_short;
+	if (ip->addr_len == 16)
+		sum = checksum_pseudo(ip->src, ip->dst, 16, IP_PROTO_ICMP6,
+				      ip->payload_len);
+	if (checksum_fold(checksum_add(sum, ip->payload, ip->payload_len)))
+		return SC_drop_icmp_checksum;
+	seg->kind = SEG_ICMP;
+	seg->payload = ip->payload;
+	seg->len = ip->payload_len;
+	return PARSE_OK;
+}
+
+static enum stack_counter parse_transport(const struct parse_ip *ip,
+					  struct seg *seg)
+{
+	if (ip->proto == IP_PROTO_TCP)
+		return parse_tcp(ip, seg);
+	if (ip->proto == (ip->addr_len == 4 ? IP_PROTO_ICMP : IP_PROTO_ICMP6))
+		return parse_icmp(ip, seg);
+	return SC_drop_ip_protocol;
+}
+
+static enum stack_counter parse_packet(struct stack *st, const uint8_t *packet,
+				       size_t len, struct seg *seg)
+{
+	struct parse_ip ip;
+	enum stack_counter drop;
+	int vip;
+
+	if (!len)
+		return SC_drop_short;
+	if (packet[0] >> 4 == 4)
+		drop = parse_ip4(packet, len, &ip);
+	else if (packet[0] >> 4 == 6)
+		drop = parse_ip6(packet, len, &ip);
+	else
+		return SC_drop_version;
+	if (drop != PARSE_OK)
+		return drop;
+	vip = parse_vip(st, ip.dst, ip.addr_len);
+	if (vip < 0)
+		return SC_drop_not_vip;
+	if (!memcmp(ip.src, ip.dst, ip.addr_len))
+		return SC_drop_bad_source;
+	memcpy(seg->tuple.remote, ip.src, ip.addr_len);
+	seg->tuple.vip = (uint8_t)vip;
+	seg->tuple.v6 = ip.addr_len == 16;
+	return parse_transport(&ip, seg);
+}
+
+bool stack_parse(struct stack *st, const uint8_t *packet, size_t len,
+		 struct seg *ret_seg)
+{
+	enum stack_counter drop;
+
+	memset(ret_seg, 0, sizeof(*ret_seg));
+	ret_seg->packet = packet;
+	ret_seg->packet_len = (uint32_t)len;
+	drop = parse_packet(st, packet, len, ret_seg);
+	if (drop != PARSE_OK) {
+		stack_count(st, drop);
+		return false;
+	}
+	ret_seg->worker = st->sh->worker;
+	if (ret_seg->kind != SEG_TCP)
+		return true;
+	ret_seg->hash = tuple_hash(st->header, &ret_seg->tuple);
+	ret_seg->worker = tuple_worker(ret_seg->hash, st->workers);
+	if (ret_seg->worker == st->sh->worker)
+		index_prefetch(&st->sh->index, (uint32_t)ret_seg->hash);
+	return true;
+}

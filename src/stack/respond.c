@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "stack/conn.h"
+
+#include <string.h>
+
+#include "base/bytes.h"
+#include "stack/checksum.h"
+#include "stack/options.h"
+#include "stack/wire.h"
+
+/* RFC 5961 section 7: ACKs in answer to what may be forged, per second. */
+#define CHALLENGE_PER_SEC 1000u
+
+static uint32_t respond_ip4(struct stack *st, const struct tuple *tuple,
+			    uint8_t *buf, uint32_t tcp_len)
+{
+	struct ip4_hdr *ip = (void *)buf;
+
+	*ip = (struct ip4_hdr){
+		.ver_ihl = 0x45,
+		.total_len = be16_put((uint16_t)(sizeof(*ip) + tcp_len)),
+		.frag = be16_put(IP4_DF),
+		.ttl = IP_TTL,
+		.proto = IP_PROTO_TCP,
+	};
+	memcpy(ip->src, st->header->vips[tuple->vip].bytes, 4);
+	memcpy(ip->dst, tuple->remote, 4);
+	ip->checksum = checksum_fold(checksum_add(0, ip, sizeof(*ip)));
+	return sizeof(*ip);
+}
+
+static uint32_t respond_ip6(struct stack *st, const struct tuple *tuple,
+			    uint8_t *buf, uint32_t tcp_len)
+{
+	struct ip6_hdr *ip = (void *)buf;
+
+	*ip = (struct ip6_hdr){
+		.ver_class_flow = be32_put(6u << 28),
+		.payload_len = be16_put((uint16_t)tcp_len),
+		.next = IP_PROTO_TCP,
+		.hop_limit = IP_TTL,
+	};
+	memcpy(ip->src, st->header->vips[tuple->vip].bytes, 16);
+	memcpy(ip->dst, tuple->remote, 16);
+	return sizeof(*ip);
+}
+
+void respond_emit(struct stack *st, const struct tuple *tuple,
+		  const struct respond *what, struct iovec *iov, int iovcnt,
+		  uint32_t payload_len)
+{
+	uint8_t buf[PACKET_HDR_MAX];
+	size_t addr_len = tuple->v6 ? 16 : 4;
+	uint32_t ip_len =
+		tuple->v6 ? sizeof(struct ip6_hdr) : sizeof(struct ip4_hdr);
+	struct tcp_hdr *tcp = (void *)(buf + ip_len);
+	uint32_t hdr_len = (uint32_t)sizeof(*tcp);
+	uint64_t sum;
+
+	hdr_len += options_write(buf + ip_len + sizeof(*tcp), &what->opts);
+	*tcp = (struct tcp_hdr){
+		.src_port = be16_put(tuple->local_port),
+		.dst_port = be16_put(tuple->remote_port),
+		.seq = be32_put(what->seq),
+		.ack = be32_put(what->flags & TH_ACK ? what->ack : 0),
+		.data_off = (uint8_t)(hdr_len / 4 << 4),
+		.flags = what->flags,
+		.window = be16_put(what->wnd),
+	};
+	if (tuple->v6)
+		respond_ip6(st, tuple, buf, hdr_len + payload_len);
+	else
+		respond_ip4(st, tuple, buf, hdr_len + payload_len);
+	sum = checksum_pseudo(st->header->vips[tuple->vip].bytes, tuple->remote,
+			      addr_len, IP_PROTO_TCP, hdr_len + payload_len);
+	sum = checksum_add(sum, tcp, hdr_len);
+	tcp->checksum = checksum_fold(checksum_iov(sum, iov + 1, iovcnt - 1));
+	iov[0] = (struct iovec){ .iov_base = buf, .iov_len = ip_len + hdr_len };
+	stack_count(st, SC_segs_out);
+	st->ops.emit(st->ops.ctx, iov, iovcnt);
+}
+
+void respond_send(struct stack *st, const struct tuple *tuple,
+		  const struct respond *what)
+{
+	struct iovec iov[1];
+
+	if (what->flags & TH_RST)
+		stack_count(st, SC_rst_out);
+	else if (what->flags == TH_ACK)
+		stack_count(st, SC_pure_acks_out);
+	respond_emit(st, tuple, what, iov, 1, 0);
+}
+
+void respond_reset(struct stack *st, const struct seg *seg)
+{
+	struct respond what = { .flags = TH_RST };
+
+	if (seg->flags & TH_RST)
+		return;
+	if (seg->flags & TH_ACK) {
+		what.seq = seg->ack;
+	} else {
+		what.flags = TH_RST | TH_ACK;
+		what.ack = seg->seq + seg_space(seg);
+	}
+	respond_send(st, &seg->tuple, &what);
+}
+
+static struct seg_opts respond_opts(const struct conn *c)
+{
+	struct seg_opts opts = { 0 };
+
+	if (c->r->flags & REC_TS) {
+		opts.has_ts = true;
+		opts.tsval = conn_ts_now(c);
+		opts.tsecr = c->r->ts_recent;
+	}
+	return opts;
+}
+
+void respond_conn_reset(struct conn *c)
+{
+	struct rec *r = c->r;
+	struct respond what = { .flags = TH_RST | TH_ACK };
+	struct tuple tuple;
+
+	what.seq = c->b ? c->b->snd_max : r->iss + 1 + (uint32_t)r->snd_off;
+	what.ack = c->b ? c->b->rcv_acked
+			: r->irs + 1 + (uint32_t)r->rcv_off + conn_fin_rcvd(c);
+	stack_count(c->st, SC_conn_reset_out);
+	shard_rec_tuple(c->st->sh, c->ri, &tuple);
+	respond_send(c->st, &tuple, &what);
+}
+
+void respond_ack(struct conn *c)
+{
+	struct respond what = { .flags = TH_ACK };
+	struct tuple tuple;
+
+	what.wnd = ack_window(c);
+	what.seq = c->b->snd_max;
+	what.ack = c->b->rcv_acked;
+	what.opts = respond_opts(c);
+	shard_rec_tuple(c->st->sh, c->ri, &tuple);
+	respond_send(c->st, &tuple, &what);
+}
+
+void respond_challenge(struct conn *c)
+{
+	struct stack *st = c->st;
+
+	if (c->now_us >= st->challenge_until_us) {
+		st->challenge_until_us = c->now_us + USEC_PER_SEC;
+		st->challenge_left = CHALLENGE_PER_SEC;
+	}
+	if (!st->challenge_left) {
+		stack_count(st, SC_challenge_suppressed);
+		return;
+	}
+	st->challenge_left--;
+	stack_count(st, SC_challenge_acks);
+	respond_ack(c);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * seg - one received packet, checked and taken apart.
+ */
+#ifndef XTCP_STACK_SEG_H
+#define XTCP_STACK_SEG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arena/shard.h"
+
+/* TCP header flags, RFC 9293 section 3.1. */
+enum tcp_flag {
+	TH_FIN = 0x01,
+	TH_SYN = 0x02,
+	TH_RST = 0x04,
+	TH_PSH = 0x08,
+	TH_ACK = 0x10,
+	TH_URG = 0x20,
+	TH_ECE = 0x40,
+	TH_CWR = 0x80,
+};
+
+/* Options of a segment, RFC 9293 3.2, 7323. */
+struct seg_opts {
+	bool has_mss, has_wscale, has_ts, sack_ok;
+	uint16_t mss;
+	uint8_t wscale;
+	uint32_t tsval, tsecr;
+};
+
+enum seg_kind { SEG_TCP, SEG_ICMP };
+
+struct seg {
+	uint8_t kind; /* enum seg_kind */
+	uint8_t flags; /* enum tcp_flag */
+	uint32_t worker; /* whose it is */
+	uint64_t hash;
+	struct tuple tuple;
+	uint32_t seq, ack;
+	uint32_t wnd; /* unscaled */
+	uint32_t len; /* payload bytes */
+	const uint8_t *payload; /* borrowed from the packet */
+	const uint8_t *packet; /* the packet itself, for ICMP answers */
+	uint32_t packet_len;
+	struct seg_opts opts;
+};
+
+/* Sequence space a segment takes: payload, SYN and FIN. */
+static inline uint32_t seg_space(const struct seg *seg)
+{
+	return seg->len + !!(seg->flags & TH_SYN) + !!(seg->flags & TH_FIN);
+}
+
+#endif

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "stack/stack.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "stack/conn.h"
+
+void stack_limits_init(struct stack_limits *limits, uint16_t mtu)
+{
+	*limits = (struct stack_limits){
+		.mtu = mtu,
+		.half_open_max = 65536,
+		.rcv_window_max = UINT8_MAX * REC_ADV_UNIT,
+		.snd_queue_max = (uint32_t)(4 * MIB),
+		.ooo_chunks_max = 2048,
+	};
+}
+
+struct stack *stack_new(struct shard *sh, uint32_t workers,
+			const struct stack_ops *ops,
+			const struct stack_limits *limits, uint64_t now_us)
+{
+	struct stack *st = calloc(1, sizeof(*st));
+
+	if (!st)
+		return NULL;
+	st->sh = sh;
+	st->header = sh->header;
+	st->workers = workers;
+	st->ops = *ops;
+	st->limits = *limits;
+	st->ready_head = st->ready_tail = NIL;
+	st->dirty_head = st->dirty_tail = NIL;
+	st->sweep_at_us = now_us;
+	return st;
+}
+
+void stack_free(struct stack *st)
+{
+	if (!st)
+		return;
+	for (uint32_t i = 0; i < STACK_GROUPS_MAX; i++) {
+		free(st->groups[i]);
+		free(st->group_stats[i]);
+	}
+	free(st);
+}
+
+/* Out of its port's chain; the group itself stays for its connections' sake. */
+static void stack_group_unlink(struct stack *st, const struct stack_group *g)
+{
+	uint16_t *link = &st->port_group[g->port];
+
+	while (*link && *link != g->id)
+		link = &st->group_next[*link];
+	if (*link)
+		*link = st->group_next[g->id];
+	st->group_next[g->id] = 0;
+}
+
+static void stack_group_link(struct stack *st, const struct stack_group *g)
+{
+	uint16_t *link = &st->port_group[g->port];
+
+	while (*link && st->groups[*link]->priority >= g->priority)
+		link = &st->group_next[*link];
+	st->group_next[g->id] = *link;
+	*link = g->id;
+}
+
+int stack_group_set(struct stack *st, const struct stack_group *group)
+{
+	uint16_t id = group->id;
+	struct stack_group *g;
+
+	if (!id || id >= STACK_GROUPS_MAX || group->pool >= STACK_POOLS_MAX ||
+	    !group->port)
+		return -EINVAL;
+	g = st->groups[id];
+	if (g && g->port != group->port)
+		return -EINVAL;
+	if (!g) {
+		g = calloc(1, sizeof(*g));
+		st->group_stats[id] = calloc(1, sizeof(*st->group_stats[id]));
+		if (!g || !st->group_stats[id]) {
+			free(g);
+			free(st->group_stats[id]);
+			st->group_stats[id] = NULL;
+			return -ENOMEM;
+		}
+		st->groups[id] = g;
+	} else {
+		stack_group_unlink(st, g);
+	}
+	*g = *group;
+	stack_group_link(st, g);
+	return 0;
+}
+
+void stack_group_remove(struct stack *st, uint16_t id, uint64_t now_us)
+{
+	struct stack_group *g = st->groups[id];
+	uint32_t ri;
+
+	if (!g)
+		return;
+	stack_group_unlink(st, g);
+	g->draining = true;
+	for (ri = bitmap_next_used(&st->sh->rec_map, 0); ri != BITMAP_NONE;
+	     ri = bitmap_next_used(&st->sh->rec_map, ri + 1)) {
+		if (st->sh->recs[ri].group == id &&
+		    st->sh->recs[ri].state != TCP_GONE)
+			stack_abort(st, ri, now_us);
+	}
+}
+
+void stack_pool_set(struct stack *st, uint16_t i, uint64_t bytes,
+		    uint32_t high_percent, uint32_t low_percent)
+{
+	struct stack_pool *pool = &st->pools[i];
+	uint64_t chunks = bytes / CHUNK_BYTES;
+
+	pool->limit_chunks = (uint32_t)min_u64(max_u64(chunks, 16), UINT32_MAX);
+	pool->high_chunks =
+		(uint32_t)((uint64_t)pool->limit_chunks * high_percent / 100);
+	pool->low_chunks =
+		(uint32_t)((uint64_t)pool->limit_chunks * low_percent / 100);
+	rx_pool_changed(st, pool);
+}
+
+void stack_input(struct stack *st, const struct seg *seg, uint64_t now_us)
+{
+	struct conn c;
+	uint32_t ri;
+
+	if (seg->kind == SEG_ICMP) {
+		icmp_input(st, seg);
+		return;
+	}
+	stack_count(st, SC_segs_in);
+	ri = shard_find(st->sh, &seg->tuple, seg->hash);
+	if (ri == NIL) {
+		listen_input(st, seg, now_us);
+		return;
+	}
+	conn_view(st, ri, now_us, &c);
+	input_conn(&c, seg);
+}
+
+/* Have the flush look at an active connection. */
+static void stack_touch(struct stack *st, uint32_t ri)
+{
+	struct conn c;
+
+	conn_view(st, ri, 0, &c);
+	if (c.r->state != TCP_GONE)
+		conn_mark(&c, 0);
+}
+
+uint32_t stack_next_event(struct stack *st, uint16_t *ret_events)
+{
+	while (st->ready_head != NIL) {
+		uint32_t bi = st->ready_head;
+		struct blk *b = &st->sh->blks[bi];
+		uint16_t events = b->events;
+
+		st->ready_head = b->ready_next;
+		if (st->ready_head == NIL)
+			st->ready_tail = NIL;
+		b->ready_next = NIL;
+		b->flags &= ~(uint32_t)BLK_READY;
+		b->events = 0;
+		if (st->sh->recs[b->rec].flags & REC_ORPHAN || !events) {
+			conn_reap(st, b->rec);
+			continue;
+		}
+		/* Once the events are dealt with, the block may not be needed. */
+		stack_touch(st, b->rec);
+		*ret_events = events;
+		return b->rec;
+	}
+	return NIL;
+}
+
+/* Pools that left throttling: acknowledge and open what they held back. */
+static void stack_release_pools(struct stack *st, uint64_t now_us)
+{
+	if (!st->pools_released)
+		return;
+	st->pools_released = false;
+	for (uint32_t bi = bitmap_next_used(&st->sh->blk_map, 0);
+	     bi != BITMAP_NONE;
+	     bi = bitmap_next_used(&st->sh->blk_map, bi + 1)) {
+		struct conn c;
+
+		conn_view(st, st->sh->blks[bi].rec, now_us, &c);
+		if (st->pools[c.g->pool].released &&
+		    c.r->state > TCP_SYN_RECEIVED && c.r->state != TCP_GONE)
+			ack_released(&c);
+	}
+	for (uint32_t i = 0; i < STACK_POOLS_MAX; i++)
+		st->pools[i].released = false;
+}
+
+void stack_flush(struct stack *st, uint64_t now_us)
+{
+	stack_release_pools(st, now_us);
+	while (st->dirty_head != NIL) {
+		uint32_t bi = st->dirty_head;
+		struct blk *b = &st->sh->blks[bi];
+		struct conn c;
+
+		st->dirty_head = b->dirty_next;
+		if (st->dirty_head == NIL)
+			st->dirty_tail = NIL;
+		b->dirty_next = NIL;
+		b->flags &= ~(uint32_t)BLK_DIRTY;
+		conn_view(st, b->rec, now_us, &c);
+		if (c.r->state == TCP_GONE)
+			conn_reap(st, c.ri);
+		else
+			output_flush(&c);
+	}
+}

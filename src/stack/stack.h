@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * stack - XTCP, as its user sees it.
+ *
+ * One struct stack per worker, over one shard of the arena. The stack does no
+ * I/O, reads no clock and logs nothing: it is a function of the arena, what is
+ * called, and `now_us` (I5). The monotonic time in microseconds is given to
+ * each call and must not go back.
+ *
+ * How it is driven:
+ *
+ *	stack_parse()  each packet of a batch      (also prefetches)
+ *	stack_input()  each one that is this worker's
+ *	stack_next_event() until there is none; the events' answers and the
+ *	               frames of backends become calls (stack_reply() ...)
+ *	stack_tick()   when stack_next_us() has come
+ *	stack_flush()  last: sends what all that made due
+ *
+ * Input and calls only change state and mark connections; packets leave
+ * through stack_ops.emit in stack_flush() (but for RSTs and ICMP answers,
+ * which go at once). So an acknowledgement rides on a reply that comes in the
+ * same turn, and a FIN on the last data.
+ *
+ * Connections are named by record number; whoever keeps one longer than a
+ * turn keeps the generation with it and asks stack_lookup().
+ */
+#ifndef XTCP_STACK_STACK_H
+#define XTCP_STACK_STACK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "arena/shard.h"
+#include "base/counter.h"
+#include "stack/counters.h"
+#include "stack/seg.h"
+#include "stack/state.h"
+
+#define STACK_GROUPS_MAX 1024u /* ids 1..1023 */
+#define STACK_POOLS_MAX 256u
+#define STACK_EMIT_IOV_MAX 16 /* header + at most 15 pieces of payload */
+
+enum stack_accept_mode { STACK_ACCEPT_AUTO, STACK_ACCEPT_APPLICATION };
+enum stack_ack_mode {
+	STACK_ACK_DEFERRED,
+	STACK_ACK_DELIVERED,
+	STACK_ACK_IMMEDIATE
+};
+#define STACK_ACK_WINDOW_AUTO UINT32_MAX
+
+/* What the stack needs to know of a group; times in microseconds. */
+struct stack_group {
+	uint16_t id; /* 1..STACK_GROUPS_MAX - 1 */
+	uint16_t port;
+	uint16_t pool; /* index of a stack_pool */
+	uint8_t accept; /* enum stack_accept_mode */
+	uint8_t ack; /* enum stack_ack_mode */
+	bool announce; /* STACK_EV_OPEN when established */
+	bool draining; /* takes no new connections */
+	int32_t priority; /* higher first */
+	uint64_t vip_mask; /* bit i: VIP i */
+	uint32_t max_connections; /* over all workers; 0: no limit */
+	_Atomic uint32_t *
+		shared_count; /* all workers' count; used with max_connections */
+	uint32_t ack_window_bytes; /* 0: never; STACK_ACK_WINDOW_AUTO */
+	uint64_t ack_deadline_us; /* 0: never */
+	uint64_t accept_timeout_us;
+	uint64_t idle_timeout_us; /* 0: never */
+	uint64_t keepalive_us; /* 0: never */
+	uint64_t user_timeout_us;
+};
+
+/* What the stack counts per group; single writer. */
+struct stack_group_stats {
+	struct counter connections, half_open; /* gauges */
+	struct counter accepted, refused, msgs_in, msgs_out, bytes_in,
+		bytes_out;
+};
+
+/* A pool's share in this worker, in chunks. */
+struct stack_pool {
+	uint32_t limit_chunks;
+	uint32_t high_chunks; /* throttling begins above */
+	uint32_t low_chunks; /* and ends below */
+	uint32_t used_chunks;
+	bool throttled;
+	bool released; /* left throttling: the next flush sees to those it held back */
+};
+
+enum stack_event {
+	/* A connection is there: held SYN (state SYN_HELD: answer with
+	 * stack_accept or stack_refuse), or announced. */
+	STACK_EV_OPEN = 1 << 0,
+	STACK_EV_DATA = 1 << 1, /* stack_peek() has undelivered bytes */
+	STACK_EV_EOF = 1 << 2, /* the client closed; all its bytes are in */
+	/* The connection is gone (RST, time-out). The record stays until
+	 * stack_forget(). */
+	STACK_EV_RESET = 1 << 3,
+	STACK_EV_ACKED = 1 << 4, /* the client acknowledged bytes of ours */
+};
+
+struct stack_ops {
+	/*
+	 * Send one IP packet: iov[0] holds the headers. Borrowed until
+	 * return. A packet that can't be sent is simply lost.
+	 */
+	void (*emit)(void *ctx, const struct iovec *iov, int iovcnt);
+	/* Optional: each state change. */
+	void (*trace)(void *ctx, uint32_t ri, uint8_t from, uint8_t to);
+	void *ctx;
+};
+
+struct stack_limits {
+	uint16_t mtu; /* bytes, of the TUN */
+	uint32_t half_open_max; /* of this worker */
+	uint32_t rcv_window_max; /* per connection, bytes */
+	uint32_t snd_queue_max; /* per connection, bytes */
+	uint16_t ooo_chunks_max; /* per connection */
+};
+
+struct stack {
+	struct shard *sh;
+	const struct arena_header *header;
+	struct stack_ops ops;
+	struct stack_limits limits;
+	uint32_t workers;
+	struct stack_group *groups[STACK_GROUPS_MAX]; /* heap, by id */
+	struct stack_group_stats *group_stats[STACK_GROUPS_MAX]; /* heap, by id */
+	uint16_t port_group[65536]; /* first group of the port's chain, or 0 */
+	uint16_t group_next[STACK_GROUPS_MAX]; /* chain in order of priority */
+	struct stack_pool pools[STACK_POOLS_MAX];
+	struct counter counters[SC_COUNT];
+	uint32_t ready_head, ready_tail; /* blocks with events */
+	uint32_t dirty_head, dirty_tail; /* blocks with output */
+	uint32_t half_open;
+	uint32_t established, time_wait; /* gauges */
+	uint32_t challenge_left; /* RFC 5961 section 7 */
+	uint64_t challenge_until_us;
+	uint64_t sweep_at_us;
+	bool pools_released; /* some pool is */
+	uint32_t turn; /* round robin among groups of one port */
+};
+
+/* limits with the defaults for an MTU. */
+void stack_limits_init(struct stack_limits *limits, uint16_t mtu);
+
+/*
+ * The shard is borrowed. Returns a new stack (stack_free), NULL without
+ * memory.
+ */
+struct stack *stack_new(struct shard *sh, uint32_t workers,
+			const struct stack_ops *ops,
+			const struct stack_limits *limits, uint64_t now_us);
+void stack_free(struct stack *st);
+
+/*
+ * Add a group, or replace the settings of the one with this id (its port may
+ * not change: -EINVAL). Copies *group. Returns 0, -EINVAL, -ENOMEM.
+ */
+int stack_group_set(struct stack *st, const struct stack_group *group);
+
+/* Remove a group from its port; its connections are aborted one by one. */
+void stack_group_remove(struct stack *st, uint16_t id, uint64_t now_us);
+
+/* Size pool i (its use is kept); bytes of this worker's share. */
+void stack_pool_set(struct stack *st, uint16_t i, uint64_t bytes,
+		    uint32_t high_percent, uint32_t low_percent);
+
+/*
+ * Check a packet's headers and checksums (in place; the packet is borrowed for
+ * as long as ret_seg is used). Counts and answers false for what must be
+ * dropped. ret_seg->worker says whose it is; index and record are prefetched
+ * when it is this worker's.
+ */
+bool stack_parse(struct stack *st, const uint8_t *packet, size_t len,
+		 struct seg *ret_seg);
+
+/* RFC 9293 section 3.10.7, or the answer to an ICMP message. */
+void stack_input(struct stack *st, const struct seg *seg, uint64_t now_us);
+
+/* Timers, and the clock hand's slice. */
+void stack_tick(struct stack *st, uint64_t now_us);
+
+/* When stack_tick() is due next; never UINT64_MAX, as the clock hand goes on. */
+uint64_t stack_next_us(const struct stack *st);
+
+/* Send all that is due. */
+void stack_flush(struct stack *st, uint64_t now_us);
+
+/*
+ * The next connection with events, which are taken off it. Returns its record
+ * number, or NIL. A connection of which the daemon takes nothing further
+ * (backend busy) is not reported again on its own: the daemon remembers it.
+ */
+uint32_t stack_next_event(struct stack *st, uint16_t *ret_events);
+
+/* The record, when it is in use under this generation; else NULL. */
+struct rec *stack_lookup(struct stack *st, uint32_t ri, uint32_t generation);
+
+/* SYN_HELD: complete the handshake. -EINVAL in another state. */
+int stack_accept(struct stack *st, uint32_t ri, uint64_t now_us);
+
+/* SYN_HELD: refuse with a RST; the record is gone. -EINVAL. */
+int stack_refuse(struct stack *st, uint32_t ri, uint64_t now_us);
+
+/*
+ * Undelivered bytes in sequence: up to max_bytes in at most *iovcnt pieces
+ * (lowered to the count used). *ret_offset is the stream position of the
+ * first, *ret_redelivered whether any was handed out before. The pieces are
+ * valid until the next call on this connection. Returns the bytes.
+ */
+uint32_t stack_peek(struct stack *st, uint32_t ri, uint32_t max_bytes,
+		    struct iovec *iov, int *iovcnt, uint64_t *ret_offset,
+		    bool *ret_redelivered);
+
+/* The first n bytes that stack_peek() showed are with a backend stream now. */
+void stack_delivered(struct stack *st, uint32_t ri, uint32_t n,
+		     uint64_t now_us);
+
+/* The backend is lost: all that it did not acknowledge is undelivered again. */
+void stack_undeliver(struct stack *st, uint32_t ri);
+
+/*
+ * Acknowledge ackd bytes of the client's stream from position offset on, and
+ * queue len bytes for the client (6g). What was acknowledged before is not an
+ * error. The acknowledgement is taken whether or not the data can be.
+ * Returns bytes taken (may be fewer than len: transmit buffer or the
+ * connection's queue full), -EINVAL when offset + ackd is beyond what was
+ * delivered (nothing done), -EPIPE after stack_shutdown (acknowledged).
+ */
+int64_t stack_reply(struct stack *st, uint32_t ri, uint64_t offset,
+		    uint32_t ackd, const void *data, uint32_t len,
+		    uint64_t now_us);
+
+/* FIN after what is queued; still receiving. */
+void stack_shutdown(struct stack *st, uint32_t ri, uint64_t now_us);
+
+/*
+ * The application is done: FIN after what is queued, and no further event. A
+ * RST instead when received bytes are not acknowledged by the application
+ * (RFC 1122 4.2.2.13: the client must learn that they were not processed).
+ */
+void stack_close(struct stack *st, uint32_t ri, uint64_t now_us);
+
+/* RST; the record is gone. */
+void stack_abort(struct stack *st, uint32_t ri, uint64_t now_us);
+
+/* After STACK_EV_RESET: the record is free. */
+void stack_forget(struct stack *st, uint32_t ri);
+
+/* Positions and sizes of one connection, for stack_reply's callers and show. */
+struct stack_conn_info {
+	uint64_t rcv_acked, snd_acked; /* stream positions */
+	uint32_t rcv_held, rcv_undelivered; /* bytes */
+	uint32_t snd_queued;
+	uint32_t snd_wnd, rcv_wnd, cwnd, ssthresh, mss;
+	uint32_t srtt_us, rttvar_us, rto_us, retransmits, idle_ms;
+	bool active, eof;
+	uint8_t state;
+};
+void stack_conn_info(const struct stack *st, uint32_t ri, uint64_t now_us,
+		     struct stack_conn_info *ret_info);
+
+static inline void stack_count(struct stack *st, enum stack_counter which)
+{
+	counter_add(&st->counters[which], 1);
+}
+
+static inline void stack_count_n(struct stack *st, enum stack_counter which,
+				 uint64_t n)
+{
+	counter_add(&st->counters[which], n);
+}
+
+#endif

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Time: the wheel for active blocks, the clock hand for records.
+ *
+ * Each 10 ms the hand sweeps a slice: at least SWEEP_MIN records and as many as
+ * it takes to come round in SWEEP_ROUND_US. It alone knows idle time-out,
+ * keepalive of idle connections, and the end of TIME-WAIT, so these cost an
+ * idle connection nothing (I3).
+ */
+#include "base/bytes.h"
+#include "stack/conn.h"
+
+#define SWEEP_TICK_US (10 * USEC_PER_MSEC)
+#define SWEEP_ROUND_US (4 * USEC_PER_SEC)
+#define SWEEP_MIN 4096u
+
+static uint64_t timer_idle_us(const struct conn *c)
+{
+	uint32_t tick = (uint32_t)(c->now_us / (REC_TICK_MS * USEC_PER_MSEC));
+
+	return (uint64_t)(tick - c->r->last_active) * REC_TICK_MS *
+	       USEC_PER_MSEC;
+}
+
+static uint64_t timer_probe_interval(const struct conn *c)
+{
+	return clamp_u64(c->g->keepalive_us / 3, 100 * USEC_PER_MSEC,
+			 75 * USEC_PER_SEC);
+}
+
+/* RFC 9293 3.8.4: a segment from before the window makes the client answer. */
+static void timer_keepalive_probe(struct conn *c)
+{
+	struct respond what = { .flags = TH_ACK };
+	struct tuple tuple;
+
+	stack_count(c->st, SC_keepalive_probes);
+	c->b->probes++;
+	c->b->flags |= BLK_PROBING;
+	c->b->life_at = c->now_us + timer_probe_interval(c);
+	what.seq = c->b->snd_una - 1;
+	what.wnd = ack_window(c);
+	what.ack = c->b->rcv_acked;
+	if (c->r->flags & REC_TS) {
+		what.opts.has_ts = true;
+		what.opts.tsval = conn_ts_now(c);
+		what.opts.tsecr = c->r->ts_recent;
+	}
+	shard_rec_tuple(c->st->sh, c->ri, &tuple);
+	respond_send(c->st, &tuple, &what);
+	conn_arm(c);
+}
+
+/* life_at has come. */
+static void timer_life(struct conn *c)
+{
+	struct blk *b = c->b;
+
+	b->life_at = 0;
+	switch (c->r->state) {
+	case TCP_SYN_HELD:
+		stack_count(c->st, SC_conn_refused);
+		listen_refuse(c, SC_conn_accept_expired);
+		return;
+	case TCP_SYN_RECEIVED:
+		stack_count(c->st, SC_conn_handshake_expired);
+		conn_end(c, true);
+		return;
+	case TCP_FIN_WAIT_2:
+		if (c->r->flags & REC_ORPHAN)
+			conn_end(c, false);
+		return;
+	default:
+		break;
+	}
+	if (b->flags & BLK_PROBING) {
+		if (b->probes >= TCP_KEEPALIVE_PROBES)
+			conn_abort(c, SC_conn_keepalive_dead, true);
+		else
+			timer_keepalive_probe(c);
+	} else if (b->flags & BLK_LINGER) {
+		b->life_at = c->now_us;
+		conn_rest(c);
+		if (c->b) {
+			c->b->life_at = 0;
+			c->b->flags &= ~(uint32_t)BLK_LINGER;
+		}
+	}
+}
+
+static bool timer_due(uint64_t at, uint64_t now_us)
+{
+	return at && at <= now_us;
+}
+
+/* Each deadline that has come; any of them may end the connection. */
+void timer_fire(struct conn *c)
+{
+	uint32_t generation = c->r->generation;
+	struct stack *st = c->st;
+
+	if (timer_due(c->b->ack_at, c->now_us))
+		ack_timer(c);
+	if (timer_due(c->b->rexmit_at, c->now_us))
+		recovery_timer(c);
+	if (!stack_lookup(st, c->ri, generation) || c->r->state == TCP_GONE ||
+	    !c->b)
+		return;
+	if (timer_due(c->b->life_at, c->now_us))
+		timer_life(c);
+	if (!stack_lookup(st, c->ri, generation) || c->r->state == TCP_GONE ||
+	    c->r->block == NIL)
+		return;
+	conn_arm(c);
+}
+
+static void sweep_established(struct conn *c)
+{
+	uint64_t idle = timer_idle_us(c);
+
+	if (c->g->idle_timeout_us && idle >= c->g->idle_timeout_us)
+		conn_abort(c, SC_conn_idle_closed, true);
+	else if (c->g->keepalive_us && !c->b && idle >= c->g->keepalive_us &&
+		 conn_activate(c))
+		timer_keepalive_probe(c);
+}
+
+static void sweep_record(struct stack *st, uint32_t ri, uint64_t now_us)
+{
+	struct conn c;
+
+	conn_view(st, ri, now_us, &c);
+	switch (c.r->state) {
+	case TCP_ESTABLISHED:
+	case TCP_CLOSE_WAIT:
+		sweep_established(&c);
+		break;
+	case TCP_TIME_WAIT:
+		if (timer_idle_us(&c) >= TCP_TIME_WAIT_US)
+			conn_end(&c, true);
+		break;
+	default:
+		break;
+	}
+}
+
+static void timer_sweep(struct stack *st, uint64_t now_us)
+{
+	struct shard *sh = st->sh;
+	uint32_t high = bitmap_highwater(&sh->rec_map);
+	uint32_t slice = max_u32(
+		SWEEP_MIN, (uint32_t)(high / (SWEEP_ROUND_US / SWEEP_TICK_US)));
+	uint32_t ri = sh->hand, end;
+
+	if (ri >= high)
+		ri = 0;
+	end = min_u32(high, ri + slice);
+	for (ri = bitmap_next_used(&sh->rec_map, ri); ri < end;
+	     ri = bitmap_next_used(&sh->rec_map, ri + 1))
+		sweep_record(st, ri, now_us);
+	sh->hand = end;
+	chunks_trim(&sh->rx);
+	chunks_trim(&sh->tx);
+}
+
+void stack_tick(struct stack *st, uint64_t now_us)
+{
+	uint32_t bi;
+
+	while ((bi = wheel_expire(&st->sh->wheel, now_us)) != NIL) {
+		struct conn c;
+
+		conn_view(st, st->sh->blks[bi].rec, now_us, &c);
+		timer_fire(&c);
+	}
+	if (now_us >= st->sweep_at_us) {
+		st->sweep_at_us = now_us + SWEEP_TICK_US;
+		timer_sweep(st, now_us);
+	}
+}
+
+uint64_t stack_next_us(const struct stack *st)
+{
+	return min_u64(wheel_next_us(&st->sh->wheel), st->sweep_at_us);
+}

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# A unit test is one Check program per module, tests/unit/LAYER/test_MODULE.c.
+# To add one, two lines below:
+#
+#	unit_tests += tests/unit/LAYER/test_MODULE
+#	tests_unit_LAYER_test_MODULE_LDADD = $(unit_LAYER)
+
+unit_tests =
+unit_base = src/base/libbase.la $(CHECK_LIBS)
+unit_arena = src/arena/libarena.la $(unit_base)
+unit_stack = src/stack/libstack.la $(unit_arena)
+unit_proto = src/proto/libproto.la $(unit_base)
+unit_lib = $(unit_proto)
+unit_daemon = $(daemon_libs) $(CHECK_LIBS)
+
+# --- base
+
+unit_tests += tests/unit/base/test_bitmap
+tests_unit_base_test_bitmap_LDADD = $(unit_base)
+
+unit_tests += tests/unit/base/test_bytes
+tests_unit_base_test_bytes_LDADD = $(unit_base)
+
+unit_tests += tests/unit/base/test_cursor
+tests_unit_base_test_cursor_LDADD = $(unit_base)
+
+unit_tests += tests/unit/base/test_log
+tests_unit_base_test_log_LDADD = $(unit_base)
+
+unit_tests += tests/unit/base/test_ring
+tests_unit_base_test_ring_LDADD = $(unit_base)
+
+unit_tests += tests/unit/base/test_seq
+tests_unit_base_test_seq_LDADD = $(unit_base)
+
+unit_tests += tests/unit/base/test_siphash
+tests_unit_base_test_siphash_LDADD = $(unit_base)
+
+# --- arena
+
+unit_tests += tests/unit/arena/test_shard
+tests_unit_arena_test_shard_LDADD = $(unit_arena)
+
+unit_tests += tests/unit/arena/test_wheel
+tests_unit_arena_test_wheel_LDADD = $(unit_arena)
+
+# --- stack
+
+unit_tests += tests/unit/stack/test_flows
+tests_unit_stack_test_flows_SOURCES = tests/unit/stack/test_flows.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_flows_LDADD = $(unit_stack)
+
+unit_tests += tests/unit/stack/test_input
+tests_unit_stack_test_input_SOURCES = tests/unit/stack/test_input.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_input_LDADD = $(unit_stack)
+
+unit_tests += tests/unit/stack/test_listen
+tests_unit_stack_test_listen_SOURCES = tests/unit/stack/test_listen.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_listen_LDADD = $(unit_stack)
+
+unit_tests += tests/unit/stack/test_close
+tests_unit_stack_test_close_SOURCES = tests/unit/stack/test_close.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_close_LDADD = $(unit_stack)
+
+unit_tests += tests/unit/stack/test_recovery
+tests_unit_stack_test_recovery_SOURCES = tests/unit/stack/test_recovery.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_recovery_LDADD = $(unit_stack)
+
+unit_tests += tests/unit/stack/test_parse
+tests_unit_stack_test_parse_SOURCES = tests/unit/stack/test_parse.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_parse_LDADD = $(unit_stack)
+
+# --- proto
+
+# --- daemon
+
+# --- lib
+
+# -----------------------------------------------------------------------
+
+# For tests/run, which may want some of them only.
+print-unit-tests:
+	@printf '%s\n' $(unit_tests)
+
+.PHONY: print-unit-tests
+
+AM_TESTS_ENVIRONMENT = \
+	CK_VERBOSITY=$${CK_VERBOSITY:-normal}; export CK_VERBOSITY;
+
+EXTRA_DIST += \
+	tests/unit/unit.h \
+	tests/run \
+	tests/lint/run
+
+if HAVE_CHECK
+check_PROGRAMS += $(unit_tests)
+TESTS += $(unit_tests)
+else
+EXTRA_PROGRAMS = $(unit_tests)
+check-local:
+	@echo "make check: the library check is missing: install the Debian" \
+		"package check, then run configure again" >&2; exit 1
+endif
+
+#include tests/tools/local.mk

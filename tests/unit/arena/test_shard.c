@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The arena is the truth (I2): what is derived comes back from it. */
+#include <string.h>
+
+#include "../unit.h"
+#include "arena/arena.h"
+#include "arena/shard.h"
+
+static struct arena arena;
+static struct shard sh;
+
+static void up(void)
+{
+	struct arena_sizes sizes = {
+		.workers = 1,
+		.max_connections = 500,
+		.rx_bytes = 256 * 1024,
+		.tx_bytes = 256 * 1024,
+	};
+
+	ck_assert_int_eq(arena_create(&arena, NULL, &sizes), 0);
+	ck_assert_int_eq(shard_init(&sh, &arena, 0, 0), 0);
+}
+
+static void down(void)
+{
+	shard_fini(&sh);
+	arena_close(&arena);
+}
+
+static struct tuple tuple_of(uint32_t n)
+{
+	struct tuple t = {
+		.remote_port = (uint16_t)(1000 + n % 7),
+		.local_port = 80,
+		.v6 = n % 3 == 0,
+	};
+
+	memcpy(t.remote, &n, sizeof(n));
+	if (t.v6)
+		t.remote[15] = 1;
+	return t;
+}
+
+static uint32_t add(uint32_t n)
+{
+	struct tuple t = tuple_of(n);
+	uint32_t ri = shard_rec_new(&sh, &t, tuple_hash(sh.header, &t));
+
+	if (ri != NIL)
+		sh.recs[ri].state = 3;
+	return ri;
+}
+
+/* A chunk at the head of the block's receive queue. */
+static void add_chunk(uint32_t ri)
+{
+	uint32_t bi = sh.recs[ri].block, i = chunks_alloc(&sh.rx, bi, 0);
+
+	ck_assert_uint_ne(i, NIL);
+	sh.rx.desc[i].next = sh.blks[bi].rx_head;
+	sh.blks[bi].rx_head = i;
+}
+
+START_TEST(test_record_is_one_cache_line_and_nothing_is_allocated_for_it)
+{
+	uint64_t empty = arena_resident_bytes(&arena), full;
+
+	ck_assert_uint_eq(sizeof(struct rec), 64);
+	for (uint32_t n = 0; n < 500; n++)
+		ck_assert_uint_ne(add(n), NIL);
+	ck_assert_uint_eq(add(500), NIL);
+	full = arena_resident_bytes(&arena);
+	/* 64 bytes each, 16 more for IPv6, whole pages. */
+	ck_assert_uint_le(full - empty, 500 * 80 + 2 * 4096);
+	ck_assert_ptr_null(shard_check(&sh));
+}
+END_TEST
+
+START_TEST(test_find_by_tuple)
+{
+	for (uint32_t n = 0; n < 300; n++)
+		add(n);
+	for (uint32_t n = 0; n < 300; n += 2) {
+		struct tuple t = tuple_of(n);
+
+		shard_rec_free(&sh,
+			       shard_find(&sh, &t, tuple_hash(sh.header, &t)));
+	}
+	for (uint32_t n = 0; n < 300; n++) {
+		struct tuple t = tuple_of(n), back;
+		uint32_t ri = shard_find(&sh, &t, tuple_hash(sh.header, &t));
+
+		ck_assert((ri == NIL) == (n % 2 == 0));
+		if (ri == NIL)
+			continue;
+		shard_rec_tuple(&sh, ri, &back);
+		ck_assert_int_eq(memcmp(back.remote, t.remote, 16), 0);
+		ck_assert_uint_eq(back.remote_port, t.remote_port);
+	}
+	ck_assert_ptr_null(shard_check(&sh));
+}
+END_TEST
+
+START_TEST(test_reused_record_has_another_generation)
+{
+	uint32_t ri = add(1), first = sh.recs[ri].generation;
+
+	shard_rec_free(&sh, ri);
+	ck_assert_uint_eq(add(2), ri);
+	ck_assert_uint_eq(sh.recs[ri].generation, first + 1);
+	/* 24 bits, and never 0. */
+	shard_rec_free(&sh, ri);
+	sh.recs[ri].generation = 0xffffff;
+	add(3);
+	ck_assert_uint_eq(sh.recs[ri].generation, 1);
+}
+END_TEST
+
+/* A simple generator: the tests repeat exactly. */
+static uint32_t dice(uint32_t *seed, uint32_t sides)
+{
+	*seed = *seed * 1664525 + 1013904223;
+	return (*seed >> 8) % sides;
+}
+
+static void step(uint32_t *seed)
+{
+	struct tuple t = tuple_of(dice(seed, 600));
+	uint64_t hash = tuple_hash(sh.header, &t);
+	uint32_t ri = shard_find(&sh, &t, hash);
+
+	if (ri == NIL) {
+		ri = shard_rec_new(&sh, &t, hash);
+		if (ri != NIL)
+			sh.recs[ri].state = 3;
+		return;
+	}
+	if (sh.recs[ri].block == NIL) {
+		if (dice(seed, 3))
+			shard_blk_new(&sh, ri);
+		else
+			shard_rec_free(&sh, ri);
+		return;
+	}
+	switch (dice(seed, 4)) {
+	case 0:
+		if (bitmap_used_count(&sh.rx.map) < sh.rx.n)
+			add_chunk(ri);
+		break;
+	case 1:
+		wheel_set(&sh.wheel, sh.recs[ri].block,
+			  1 + dice(seed, 1000000));
+		break;
+	case 2:
+		shard_blk_free(&sh, ri);
+		break;
+	default:
+		break;
+	}
+}
+
+START_TEST(test_rebuild_gives_what_was_there)
+{
+	uint32_t seed = 42 + (uint32_t)_i;
+
+	for (int round = 0; round < 20; round++) {
+		uint32_t recs, blks, chunks, timers;
+
+		for (int i = 0; i < 500; i++)
+			step(&seed);
+		ck_assert_ptr_null(shard_check(&sh));
+		recs = bitmap_used_count(&sh.rec_map);
+		blks = bitmap_used_count(&sh.blk_map);
+		chunks = bitmap_used_count(&sh.rx.map);
+		timers = sh.wheel.entries;
+		ck_assert_uint_eq(shard_rebuild(&sh, 0), recs);
+		ck_assert_uint_eq(bitmap_used_count(&sh.blk_map), blks);
+		ck_assert_uint_eq(bitmap_used_count(&sh.rx.map), chunks);
+		ck_assert_uint_eq(sh.wheel.entries, timers);
+		ck_assert_ptr_null(shard_check(&sh));
+	}
+}
+END_TEST
+
+START_TEST(test_check_finds_broken_links)
+{
+	uint32_t ri = add(1), bi = shard_blk_new(&sh, ri);
+
+	add_chunk(ri);
+	ck_assert_ptr_null(shard_check(&sh));
+	sh.rx.desc[sh.blks[bi].rx_head].owner = bi + 1;
+	ck_assert_ptr_nonnull(shard_check(&sh));
+	sh.rx.desc[sh.blks[bi].rx_head].owner = bi;
+	sh.blks[bi].rx_head = NIL;
+	ck_assert_str_eq(shard_check(&sh), "chunks leaked");
+	sh.blks[bi].rec = 7;
+	ck_assert_ptr_nonnull(shard_check(&sh));
+}
+END_TEST
+
+START_TEST(test_memory_goes_back_when_the_load_is_gone)
+{
+	uint32_t ri = add(1);
+	uint64_t before, high;
+
+	shard_blk_new(&sh, ri);
+	before = arena_resident_bytes(&arena);
+	for (uint32_t i = 0; i + 1 < sh.rx.n; i++) {
+		add_chunk(ri);
+		memset(chunk_data(&sh.rx, i), 1, CHUNK_BYTES);
+	}
+	memset(sh.rx.bytes, 1, (size_t)sh.rx.n * CHUNK_BYTES);
+	high = arena_resident_bytes(&arena);
+	ck_assert_uint_ge(high, before + (sh.rx.n - 16) * CHUNK_BYTES);
+	add_chunk(ri);
+	shard_blk_free(&sh, ri);
+	ck_assert_uint_gt(chunks_trim(&sh.rx), 0);
+	ck_assert_uint_le(arena_resident_bytes(&arena), before + 16 * 4096);
+}
+END_TEST
+
+START_TEST(test_shards_of_several_workers_do_not_overlap)
+{
+	struct arena_sizes sizes = { 4, 1000, 1 << 20, 1 << 20 };
+	struct arena many;
+
+	ck_assert_int_eq(arena_create(&many, NULL, &sizes), 0);
+	for (uint32_t i = 0; i + 1 < 4; i++)
+		ck_assert_uint_eq(arena_shard_layout(many.header, i).end,
+				  arena_shard_layout(many.header, i + 1).recs);
+	ck_assert_uint_eq(arena_shard_layout(many.header, 3).end, many.bytes);
+	arena_close(&many);
+}
+END_TEST
+
+UNIT_MAIN(
+	"arena/shard",
+	UNIT_CASE("records", up, down,
+		  test_record_is_one_cache_line_and_nothing_is_allocated_for_it,
+		  test_find_by_tuple, test_reused_record_has_another_generation,
+		  test_check_finds_broken_links,
+		  test_memory_goes_back_when_the_load_is_gone),
+	UNIT_CASE("arena", NULL, NULL,
+		  test_shards_of_several_workers_do_not_overlap),
+	UNIT_LOOP("rebuild", 8, up, down, test_rebuild_gives_what_was_there))
