@@ -72,6 +72,11 @@ tests_unit_stack_test_recovery_SOURCES = tests/unit/stack/test_recovery.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_stack_test_recovery_LDADD = $(unit_stack)
 
+unit_tests += tests/unit/stack/test_random
+tests_unit_stack_test_random_SOURCES = tests/unit/stack/test_random.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_random_LDADD = $(unit_stack)
+
 unit_tests += tests/unit/stack/test_parse
 tests_unit_stack_test_parse_SOURCES = tests/unit/stack/test_parse.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h

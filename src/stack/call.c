@@ -116,8 +116,9 @@ void stack_undeliver(struct stack *st, uint32_t ri)
 /* Take the application's word. Returns 0, or -EINVAL: beyond what it was given. */
 static int call_acknowledge(struct conn *c, uint64_t offset, uint32_t ackd)
 {
-	uint64_t delivered =
-		c->r->rcv_off + (c->b ? c->b->rcv_dlv - c->b->rcv_app : 0);
+	/* What was taken back since (stack_undeliver) counts, see frame.h. */
+	uint32_t given = c->b ? seq_max(c->b->rcv_dlv, c->b->rcv_redlv) : 0;
+	uint64_t delivered = c->r->rcv_off + (c->b ? given - c->b->rcv_app : 0);
 
 	if (offset > delivered || ackd > delivered - offset)
 		return -EINVAL;
@@ -135,7 +136,9 @@ static bool call_may_send(const struct conn *c)
 {
 	if (c->b && c->b->flags & BLK_FIN_QUEUED)
 		return false;
-	return c->r->state == TCP_ESTABLISHED || c->r->state == TCP_CLOSE_WAIT;
+	/* In SYN-RECEIVED it is queued until the handshake is done. */
+	return c->r->state == TCP_SYN_RECEIVED ||
+	       c->r->state == TCP_ESTABLISHED || c->r->state == TCP_CLOSE_WAIT;
 }
 
 int64_t stack_reply(struct stack *st, uint32_t ri, uint64_t offset,
@@ -173,6 +176,8 @@ static void call_fin(struct conn *c)
 		return;
 	if (c->r->state == TCP_ESTABLISHED)
 		conn_set_state(c, TCP_FIN_WAIT_1);
+	else if (c->r->state == TCP_SYN_RECEIVED)
+		; /* FIN-WAIT-1 follows once established */
 	else if (c->r->state == TCP_CLOSE_WAIT)
 		conn_set_state(c, TCP_LAST_ACK);
 	else
@@ -198,9 +203,6 @@ void stack_close(struct stack *st, uint32_t ri, uint64_t now_us)
 	switch (c.r->state) {
 	case TCP_SYN_HELD:
 		listen_refuse(&c, SC_conn_refused);
-		return;
-	case TCP_SYN_RECEIVED:
-		conn_abort(&c, SC_conn_refused, false);
 		return;
 	case TCP_GONE:
 		conn_reap(st, ri);

@@ -295,13 +295,13 @@ void conn_abort(struct conn *c, enum stack_counter why, bool tell)
 
 void conn_reap(struct stack *st, uint32_t ri)
 {
-	struct rec *r = &st->sh->recs[ri];
+	struct conn c;
 
-	if (r->state != TCP_GONE || !(r->flags & REC_ORPHAN))
+	conn_view(st, ri, 0, &c);
+	if (c.r->state != TCP_GONE || !(c.r->flags & REC_ORPHAN))
 		return;
-	if (r->block != NIL &&
-	    st->sh->blks[r->block].flags & (BLK_READY | BLK_DIRTY))
+	if (c.b && c.b->flags & (BLK_READY | BLK_DIRTY))
 		return;
-	r->state = TCP_FREE;
+	conn_set_state(&c, TCP_FREE);
 	conn_free(st, ri);
 }

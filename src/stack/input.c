@@ -79,8 +79,14 @@ static bool input_sequence(struct conn *c, const struct seg *seg)
 		return false;
 	}
 	stack_count(c->st, SC_drop_window);
-	/* Flooding with segments from elsewhere must not make us flood. */
-	respond_challenge(c);
+	/*
+	 * From before the window: a keepalive probe, to be answered always.
+	 * From beyond it: a guess, perhaps, and not worth a flood of answers.
+	 */
+	if (seq_lt(seg->seq, b->rcv_acked))
+		conn_mark(c, BLK_ACK_NOW);
+	else
+		respond_challenge(c);
 	return false;
 }
 
@@ -126,6 +132,8 @@ static void input_established(struct conn *c, const struct seg *seg)
 		rtt_sample(c, (uint32_t)(c->now_us - b->rtt.timed_at_us));
 	b->rtt.timed_at_us = 0;
 	conn_set_state(c, TCP_ESTABLISHED);
+	if (b->flags & BLK_FIN_QUEUED)
+		conn_set_state(c, TCP_FIN_WAIT_1);
 	if (c->g->announce)
 		conn_event(c, STACK_EV_OPEN);
 }

@@ -119,20 +119,20 @@ static void listen_open(struct stack *st, const struct stack_group *g,
 		shard_rec_free(st->sh, ri);
 		return;
 	}
-	listen_count(&c);
-	if (g->accept == STACK_ACCEPT_APPLICATION) {
-		/* Figure 6c: the application decides. */
-		r->state = TCP_SYN_HELD;
-		c.b->life_at = now_us + g->accept_timeout_us;
-		conn_event(&c, STACK_EV_OPEN);
-		conn_arm(&c);
+	if (g->accept != STACK_ACCEPT_APPLICATION) {
+		listen_accept(&c);
+		listen_count(&c);
 		return;
 	}
-	r->state = TCP_SYN_HELD;
-	listen_accept(&c);
+	/* Figure 6c: the application decides. */
+	conn_set_state(&c, TCP_SYN_HELD);
+	listen_count(&c);
+	c.b->life_at = now_us + g->accept_timeout_us;
+	conn_event(&c, STACK_EV_OPEN);
+	conn_arm(&c);
 }
 
-/* SYN_HELD to SYN_RECEIVED: the SYN-ACK goes out with the flush. */
+/* To SYN_RECEIVED: the SYN-ACK goes out with the flush. */
 void listen_accept(struct conn *c)
 {
 	struct blk *b = c->b;

@@ -2,7 +2,7 @@
 /*
  * Time: the wheel for active blocks, the clock hand for records.
  *
- * Each 10 ms the hand sweeps a slice: at least SWEEP_MIN records and as many as
+ * Each tick the hand sweeps a slice: at least SWEEP_MIN records and as many as
  * it takes to come round in SWEEP_ROUND_US. It alone knows idle time-out,
  * keepalive of idle connections, and the end of TIME-WAIT, so these cost an
  * idle connection nothing (I3).
@@ -11,6 +11,7 @@
 #include "stack/conn.h"
 
 #define SWEEP_TICK_US (10 * USEC_PER_MSEC)
+#define SWEEP_TICK_FEW_US (50 * USEC_PER_MSEC) /* when one slice is all */
 #define SWEEP_ROUND_US (4 * USEC_PER_SEC)
 #define SWEEP_MIN 4096u
 
@@ -174,7 +175,10 @@ void stack_tick(struct stack *st, uint64_t now_us)
 		timer_fire(&c);
 	}
 	if (now_us >= st->sweep_at_us) {
-		st->sweep_at_us = now_us + SWEEP_TICK_US;
+		bool few = bitmap_highwater(&st->sh->rec_map) <= SWEEP_MIN;
+
+		st->sweep_at_us =
+			now_us + (few ? SWEEP_TICK_FEW_US : SWEEP_TICK_US);
 		timer_sweep(st, now_us);
 	}
 }

@@ -280,6 +280,21 @@ START_TEST(test_echo_is_answered)
 }
 END_TEST
 
+START_TEST(test_every_keepalive_probe_of_a_client_is_answered)
+{
+	struct rig_client cl = { 0 };
+
+	rig_connect(&cl, 1000);
+	for (int i = 0; i < 1500; i++) {
+		rig_input(&cl, &(struct rig_seg){ .flags = TH_ACK,
+						  .seq = cl.snd_nxt - 1,
+						  .ack = cl.rcv_nxt });
+		ck_assert_uint_eq(rig_expect(&cl, TH_ACK)->ack, cl.snd_nxt);
+	}
+	ck_assert_ptr_null(rig_blk(&cl));
+}
+END_TEST
+
 UNIT_MAIN("stack/input",
 	  UNIT_LOOP("rst", 2, up, down, test_rst_at_rcv_nxt_resets),
 	  UNIT_CASE("text", up, down, test_text_out_of_order_is_put_in_order,
@@ -295,4 +310,6 @@ UNIT_MAIN("stack/input",
 		    test_syn_in_the_window_is_challenged,
 		    test_challenges_are_limited,
 		    test_ack_of_what_was_not_sent_is_challenged,
-		    test_segment_without_ack_is_dropped, test_echo_is_answered))
+		    test_segment_without_ack_is_dropped,
+		    test_every_keepalive_probe_of_a_client_is_answered,
+		    test_echo_is_answered))

@@ -226,15 +226,40 @@ START_TEST(test_groups_of_equal_priority_take_turns)
 }
 END_TEST
 
-UNIT_MAIN("stack/listen",
-	  UNIT_LOOP("families", 2, up, down, test_handshake_negotiates_options),
-	  UNIT_LOOP("held", 3, up, down,
-		    test_held_syn_waits_for_the_application),
-	  UNIT_CASE("open", up, down, test_plain_syn_gets_no_options_but_mss,
-		    test_last_ack_of_handshake_may_lack_its_timestamp,
-		    test_synack_is_repeated_then_given_up,
-		    test_repeated_syn_gets_the_same_synack,
-		    test_ack_in_syn_received_of_something_else_is_reset,
-		    test_closed_port_is_reset,
-		    test_full_group_refuses_and_the_next_in_priority_takes_over,
-		    test_groups_of_equal_priority_take_turns))
+START_TEST(test_reply_and_close_before_the_handshake_is_done_wait_for_it)
+{
+	struct rig_client cl = { 0 };
+
+	rig.group.accept = STACK_ACCEPT_APPLICATION;
+	rig_group();
+	rig_client(&cl, 1000);
+	rig_input(&cl, &(struct rig_seg){ .flags = TH_SYN,
+					  .seq = cl.iss,
+					  .syn_options = true });
+	cl.ri = 0;
+	rig_events(0);
+	ck_assert_int_eq(stack_accept(rig.st, 0, rig.now_us), 0);
+	rig_reply(&cl, 0, "welcome");
+	stack_close(rig.st, 0, rig.now_us);
+	stack_flush(rig.st, rig.now_us);
+	rig_expect(&cl, TH_SYN | TH_ACK);
+	rig_expect_nothing();
+	rig_ack(&cl);
+	ck_assert_uint_eq(rig_expect(&cl, TH_ACK | TH_PSH | TH_FIN)->len, 7);
+	ck_assert_uint_eq(rig_rec(&cl)->state, TCP_FIN_WAIT_1);
+}
+END_TEST
+
+UNIT_MAIN(
+	"stack/listen",
+	UNIT_LOOP("families", 2, up, down, test_handshake_negotiates_options),
+	UNIT_LOOP("held", 3, up, down, test_held_syn_waits_for_the_application),
+	UNIT_CASE("open", up, down, test_plain_syn_gets_no_options_but_mss,
+		  test_reply_and_close_before_the_handshake_is_done_wait_for_it,
+		  test_last_ack_of_handshake_may_lack_its_timestamp,
+		  test_synack_is_repeated_then_given_up,
+		  test_repeated_syn_gets_the_same_synack,
+		  test_ack_in_syn_received_of_something_else_is_reset,
+		  test_closed_port_is_reset,
+		  test_full_group_refuses_and_the_next_in_priority_takes_over,
+		  test_groups_of_equal_priority_take_turns))
