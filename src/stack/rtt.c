@@ -17,7 +17,7 @@ uint16_t rtt_pack(uint32_t us)
 
 uint32_t rtt_unpack(uint16_t packed)
 {
-	return (uint32_t)(packed & 2047) << min_u32(packed >> 11, 20);
+	return (uint32_t)(packed & 2047) << min_u32(packed >> 11, 21);
 }
 
 static void rtt_set_rto(struct blk_rtt *rtt)
