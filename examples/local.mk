@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
-# With examples/chat.c:
-#noinst_PROGRAMS += examples/chat
-#examples_chat_SOURCES = examples/chat.c
-#examples_chat_LDADD = src/lib/libxtcp.la
+noinst_PROGRAMS += examples/chat
+examples_chat_SOURCES = examples/chat.c
+examples_chat_LDADD = src/lib/libxtcp.la
