@@ -11,7 +11,7 @@ unit_base = src/base/libbase.la $(CHECK_LIBS)
 unit_arena = src/arena/libarena.la $(unit_base)
 unit_stack = src/stack/libstack.la $(unit_arena)
 unit_proto = src/proto/libproto.la $(unit_base)
-unit_lib = $(unit_proto)
+unit_lib = src/lib/libxtcpcore.la $(unit_proto)
 unit_daemon = $(daemon_libs) $(CHECK_LIBS)
 
 # --- base
@@ -77,6 +77,11 @@ tests_unit_stack_test_random_SOURCES = tests/unit/stack/test_random.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_stack_test_random_LDADD = $(unit_stack)
 
+unit_tests += tests/unit/stack/test_parts
+tests_unit_stack_test_parts_SOURCES = tests/unit/stack/test_parts.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_parts_LDADD = $(unit_stack)
+
 unit_tests += tests/unit/stack/test_parse
 tests_unit_stack_test_parse_SOURCES = tests/unit/stack/test_parse.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
@@ -84,9 +89,88 @@ tests_unit_stack_test_parse_LDADD = $(unit_stack)
 
 # --- proto
 
+unit_tests += tests/unit/proto/test_addr
+tests_unit_proto_test_addr_LDADD = $(unit_proto)
+
+unit_tests += tests/unit/proto/test_control
+tests_unit_proto_test_control_CPPFLAGS = $(AM_CPPFLAGS) $(JSON_C_CFLAGS)
+tests_unit_proto_test_control_LDADD = src/proto/libcontrol.la $(unit_base)
+
+unit_tests += tests/unit/proto/test_frame
+tests_unit_proto_test_frame_LDADD = $(unit_proto)
+
+unit_tests += tests/unit/proto/test_stream
+tests_unit_proto_test_stream_LDADD = $(unit_proto)
+
 # --- daemon
 
+unit_tests += tests/unit/daemon/test_attach
+tests_unit_daemon_test_attach_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_mailbox
+tests_unit_daemon_test_mailbox_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_handover
+tests_unit_daemon_test_handover_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_worker
+tests_unit_daemon_test_worker_SOURCES = tests/unit/daemon/test_worker.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_daemon_test_worker_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_groups
+tests_unit_daemon_test_groups_SOURCES = tests/unit/daemon/test_groups.c \
+	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_daemon_test_groups_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_hostile
+tests_unit_daemon_test_hostile_SOURCES = tests/unit/daemon/test_hostile.c \
+	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_daemon_test_hostile_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_loss
+tests_unit_daemon_test_loss_SOURCES = tests/unit/daemon/test_loss.c \
+	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_daemon_test_loss_LDADD = $(unit_daemon)
+
 # --- lib
+
+# The daemon's side of the frames, played by the test.
+unit_fake = tests/unit/lib/fake.c tests/unit/lib/fake.h
+
+unit_tests += tests/unit/lib/test_conn
+tests_unit_lib_test_conn_LDADD = $(unit_lib)
+
+unit_tests += tests/unit/lib/test_group
+tests_unit_lib_test_group_SOURCES = $(unit_fake) tests/unit/lib/test_group.c
+tests_unit_lib_test_group_LDADD = $(unit_lib)
+
+unit_tests += tests/unit/lib/test_credit
+tests_unit_lib_test_credit_SOURCES = $(unit_fake) tests/unit/lib/test_credit.c
+tests_unit_lib_test_credit_LDADD = $(unit_lib)
+
+unit_tests += tests/unit/lib/test_hostile
+tests_unit_lib_test_hostile_SOURCES = $(unit_fake) tests/unit/lib/test_hostile.c
+tests_unit_lib_test_hostile_LDADD = $(unit_lib)
+
+unit_tests += tests/unit/lib/test_listen
+tests_unit_lib_test_listen_SOURCES = $(unit_fake) tests/unit/lib/test_listen.c
+tests_unit_lib_test_listen_LDADD = $(unit_lib)
+
+unit_tests += tests/unit/lib/test_resume
+tests_unit_lib_test_resume_SOURCES = $(unit_fake) tests/unit/lib/test_resume.c
+tests_unit_lib_test_resume_LDADD = $(unit_lib)
+
+unit_tests += tests/unit/lib/test_local
+tests_unit_lib_test_local_SOURCES = $(unit_fake) tests/unit/lib/test_local.c
+tests_unit_lib_test_local_LDADD = $(unit_lib)
+
+unit_tests += tests/unit/lib/test_select
+tests_unit_lib_test_select_SOURCES = $(unit_fake) tests/unit/lib/test_select.c
+tests_unit_lib_test_select_LDADD = $(unit_lib)
 
 # -----------------------------------------------------------------------
 
@@ -114,4 +198,4 @@ check-local:
 		"package check, then run configure again" >&2; exit 1
 endif
 
-#include tests/tools/local.mk
+include tests/tools/local.mk

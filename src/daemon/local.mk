@@ -5,17 +5,92 @@ noinst_LTLIBRARIES += src/daemon/libdaemon.la
 
 src_daemon_libdaemon_la_SOURCES =
 
+src_daemon_libdaemon_la_SOURCES += \
+	src/daemon/attach.c \
+	src/daemon/attach.h \
+	src/daemon/backend.c \
+	src/daemon/backend.h \
+	src/daemon/balance.c \
+	src/daemon/balance.h \
+	src/daemon/bstream.c \
+	src/daemon/bstream.h \
+	src/daemon/clock.h \
+	src/daemon/counters.c \
+	src/daemon/counters.h \
+	src/daemon/daemon.c \
+	src/daemon/daemon.h \
+	src/daemon/deliver.c \
+	src/daemon/deliver.h \
+	src/daemon/groups.c \
+	src/daemon/groups.h \
+	src/daemon/handover.c \
+	src/daemon/handover.h \
+	src/daemon/hello.c \
+	src/daemon/hello.h \
+	src/daemon/inquiry.c \
+	src/daemon/inquiry.h \
+	src/daemon/loss.c \
+	src/daemon/loss.h \
+	src/daemon/mailbox.c \
+	src/daemon/mailbox.h \
+	src/daemon/registry.c \
+	src/daemon/registry.h \
+	src/daemon/reload.c \
+	src/daemon/reply.c \
+	src/daemon/reply.h \
+	src/daemon/snapshot.h \
+	src/daemon/snapshot_take.c \
+	src/daemon/snapshot_take.h \
+	src/daemon/socket.c \
+	src/daemon/socket.h \
+	src/daemon/view.c \
+	src/daemon/worker.c \
+	src/daemon/worker.h
+
+src_daemon_libdaemon_la_SOURCES += \
+	src/daemon/conf.c \
+	src/daemon/conf.h \
+	src/daemon/conf_diff.c \
+	src/daemon/conf_keys.c \
+	src/daemon/conf_keys.h \
+	src/daemon/conf_load.h \
+	src/daemon/conf_parse.c \
+	src/daemon/conf_report.c \
+	src/daemon/conf_text.c \
+	src/daemon/conf_value.c \
+	src/daemon/control.c \
+	src/daemon/control.h \
+	src/daemon/control_command.c \
+	src/daemon/control_command.h \
+	src/daemon/journal.c \
+	src/daemon/journal.h \
+	src/daemon/metrics.c \
+	src/daemon/metrics.h \
+	src/daemon/metrics_text.c \
+	src/daemon/netlink.c \
+	src/daemon/netlink.h \
+	src/daemon/notify.c \
+	src/daemon/notify.h \
+	src/daemon/pcap.c \
+	src/daemon/pcap.h \
+	src/daemon/show.c \
+	src/daemon/show.h \
+	src/daemon/totals.c \
+	src/daemon/totals.h \
+	src/daemon/tun.c \
+	src/daemon/tun.h
+
 # What a program links to have the whole daemon, in the order of the layers.
 daemon_libs = \
 	src/daemon/libdaemon.la \
 	src/stack/libstack.la \
 	src/arena/libarena.la \
+	src/proto/libcontrol.la \
 	src/proto/libproto.la \
 	src/base/libbase.la \
 	$(EVENT_PTHREADS_LIBS) $(EVENT_LIBS) $(CONFUSE_LIBS) \
 	$(SYSTEMD_LIBS) $(MNL_LIBS) $(JSON_C_LIBS)
 
-# With src/daemon/main.c:
-#sbin_PROGRAMS += xtcpd
-#xtcpd_SOURCES = src/daemon/main.c
-#xtcpd_LDADD = $(daemon_libs)
+sbin_PROGRAMS += xtcpd
+xtcpd_SOURCES = src/daemon/main.c
+xtcpd_LDADD = $(daemon_libs)

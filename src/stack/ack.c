@@ -172,6 +172,9 @@ void ack_application(struct conn *c)
 	if (b->rcv_ack == b->rcv_nxt && b->rcv_ack == b->rcv_acked)
 		b->ack_at = 0;
 	b->rcv_rexmits = 0;
+	/* What comes next is another request: no longer the same bulk. */
+	if (b->rcv_app == ack_data_end(c))
+		b->rcv_full_run = 0;
 	ack_window_opened(c);
 }
 

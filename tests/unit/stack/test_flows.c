@@ -234,6 +234,26 @@ START_TEST(test_ack_window_auto_defers_a_few_segments_and_gives_way_to_bulk)
 }
 END_TEST
 
+START_TEST(test_equal_requests_one_after_the_other_are_not_bulk)
+{
+	struct rig_client cl = { 0 };
+	static char data[1448];
+
+	rig.group.ack_window_bytes = STACK_ACK_WINDOW_AUTO;
+	rig_group();
+	rig_connect(&cl, 1000);
+	for (int i = 0; i < 10; i++) {
+		rig_send_bytes(&cl, data, 1000);
+		rig_deliver(&cl, data, sizeof(data));
+		rig_expect_nothing();
+		rig_reply(&cl, 1000, "ok");
+		rig_expect(&cl, TH_ACK | TH_PSH);
+	}
+	ck_assert_uint_eq(rig_counter(SC_early_ack_window), 0);
+	ck_assert_uint_eq(rig_counter(SC_pure_acks_out), 0);
+}
+END_TEST
+
 START_TEST(test_ack_window_auto_gives_way_when_the_client_is_stuck)
 {
 	struct rig_client cl = { 0 };
@@ -412,6 +432,7 @@ UNIT_MAIN(
 		test_ack_window_in_bytes,
 		test_ack_window_auto_defers_a_few_segments_and_gives_way_to_bulk,
 		test_ack_window_auto_gives_way_when_the_client_is_stuck,
+		test_equal_requests_one_after_the_other_are_not_bulk,
 		test_mode_immediate_delays_the_ack_by_40_ms,
 		test_mode_delivered_acknowledges_once_delivered,
 		test_fin_is_acknowledged_when_everything_before_it_is,

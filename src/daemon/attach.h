@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * attach - the socket where applications dial in.
+ *
+ * In the main thread: reads HELLO and ATTACH of each client, decides on group
+ * and worker, and hands the descriptor over; from then on it is a stream like
+ * any other.
+ */
+#ifndef XTCP_DAEMON_ATTACH_H
+#define XTCP_DAEMON_ATTACH_H
+
+#include <event2/event.h>
+#include <stdint.h>
+
+#include "daemon/conf.h"
+#include "daemon/registry.h"
+
+struct attach;
+
+/*
+ * Listen as conf says. registry and base are borrowed. Returns 0, or a
+ * negative errno after logging what failed.
+ */
+int attach_open(struct attach **ret_at, struct event_base *base,
+		const struct conf_socket *conf, struct registry *registry,
+		uint64_t instance);
+
+/* Clients that are not handed over are dropped. Accepts NULL. */
+void attach_close(struct attach *at);
+
+#endif

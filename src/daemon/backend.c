@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/backend.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/siphash.h"
+#include "base/units.h"
+#include "daemon/bstream.h"
+#include "daemon/hello.h"
+#include "daemon/socket.h"
+#include "proto/addr.h"
+
+#define BACKEND_RETRY_MIN_US (100 * USEC_PER_MSEC)
+#define BACKEND_RETRY_MAX_US (5 * USEC_PER_SEC)
+#define BACKEND_HANDSHAKE_US (5 * USEC_PER_SEC)
+
+static struct backend *backend_new(struct group *g, uint64_t owner)
+{
+	struct backend *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return NULL;
+	b->group = g;
+	b->owner = owner;
+	b->backoff_us = BACKEND_RETRY_MIN_US;
+	b->next = g->backends;
+	g->backends = b;
+	return b;
+}
+
+static struct backend *backend_find(const struct group *g, uint64_t owner,
+				    bool attached)
+{
+	for (struct backend *b = g->backends; b; b = b->next)
+		if (b->owner == owner && b->attached == attached)
+			return b;
+	return NULL;
+}
+
+static void backend_free(struct backend *b)
+{
+	struct backend **at = &b->group->backends;
+
+	while (*at != b)
+		at = &(*at)->next;
+	*at = b->next;
+	free(b);
+}
+
+static void backend_fail_streams(struct backend *b, int err, const char *why)
+{
+	for (struct bstream *s = b->streams; s; s = s->next)
+		if (!s->failed)
+			bstream_refuse(s, err, "%s", why);
+}
+
+static uint64_t backend_owner(const char *name)
+{
+	static const struct siphash_key key = { 0, 0 };
+
+	return siphash(&key, name, strlen(name));
+}
+
+/* This worker's share of a limit over all workers; 0 stays "no limit". */
+static uint32_t backend_share(const struct groups *gs, uint32_t limit)
+{
+	return (uint32_t)(((uint64_t)limit + gs->n_workers - 1) /
+			  gs->n_workers);
+}
+
+struct backend *backend_set(struct group *g, const struct conf_backend *conf)
+{
+	uint64_t owner = backend_owner(conf->name);
+	struct backend *b = backend_find(g, owner, false);
+	struct sockaddr_storage sa;
+	const char *why = "";
+	socklen_t sa_len;
+
+	if (addr_parse(conf->address, &sa, &sa_len, &why) < 0) {
+		log_error("backend %s: %s: %s", conf->name, conf->address, why);
+		return NULL;
+	}
+	if (!b)
+		b = backend_new(g, owner);
+	if (!b)
+		return NULL;
+	if (b->sa_len &&
+	    (b->sa_len != sa_len || memcmp(&b->sa, &sa, sa_len) != 0))
+		backend_fail_streams(b, -ESHUTDOWN,
+				     "the backend's address was changed");
+	b->sa = sa;
+	b->sa_len = sa_len;
+	snprintf(b->name, sizeof(b->name), "%s", conf->name);
+	snprintf(b->address, sizeof(b->address), "%s", conf->address);
+	b->streams_wanted = conf->streams;
+	b->max_inflight = backend_share(g->gs, conf->max_inflight);
+	return b;
+}
+
+struct backend *backend_attached(struct group *g, uint64_t instance,
+				 uint32_t pid)
+{
+	struct backend *b = backend_find(g, instance, true);
+
+	if (b)
+		return b;
+	b = backend_new(g, instance);
+	if (!b)
+		return NULL;
+	b->attached = true;
+	snprintf(b->name, sizeof(b->name), "pid %u", pid);
+	snprintf(b->address, sizeof(b->address), "attached");
+	return b;
+}
+
+void backend_remove(struct backend *b)
+{
+	b->streams_wanted = 0;
+	/* The last stream's end frees an attached one. */
+	b->attached = true;
+	backend_fail_streams(b, -ESHUTDOWN, "the backend was removed");
+	if (!b->streams)
+		backend_free(b);
+}
+
+/* Half to one and a half of the time, so that workers don't dial in step. */
+static uint64_t backend_jitter(struct groups *gs, uint64_t us)
+{
+	gs->random = gs->random * UINT64_C(6364136223846793005) +
+		     UINT64_C(1442695040888963407);
+	return us / 2 + (gs->random >> 33) % us;
+}
+
+static void backend_retry_later(struct backend *b)
+{
+	struct groups *gs = b->group->gs;
+
+	b->retry_at_us = gs->now_us + backend_jitter(gs, b->backoff_us);
+	b->backoff_us = min_u64(2 * b->backoff_us, BACKEND_RETRY_MAX_US);
+}
+
+static int backend_socket(const struct backend *b)
+{
+	int fd = socket(b->sa.ss_family,
+			SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (b->sa.ss_family != AF_UNIX)
+		socket_no_delay(fd);
+	return fd;
+}
+
+static void backend_dial_failed(struct backend *b, int err)
+{
+	groups_count(b->group->gs, WC_backend_connect_failed);
+	/* One line when it begins; reconnecting goes on silently. */
+	if (b->backoff_us == BACKEND_RETRY_MIN_US)
+		log_warn("group %s, backend %s (%s): %s; trying on",
+			 b->group->name, b->name, b->address, strerror(-err));
+	backend_retry_later(b);
+}
+
+/* Returns 0 or a negative errno: then the next ones wait. */
+static int backend_dial(struct backend *b)
+{
+	struct groups *gs = b->group->gs;
+	struct bstream *s;
+	int fd = backend_socket(b), err;
+
+	if (fd < 0)
+		return fd;
+	/* A Unix socket connects at once, or says EAGAIN: its backlog is full. */
+	if (connect(fd, (const struct sockaddr *)&b->sa, b->sa_len) < 0 &&
+	    errno != EINPROGRESS) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	s = bstream_new(b, fd, BSTREAM_CONNECTING);
+	if (!s) {
+		close(fd);
+		return -ENOMEM;
+	}
+	s->deadline_us = gs->now_us + BACKEND_HANDSHAKE_US;
+	return 0;
+}
+
+void backend_tick(struct backend *b)
+{
+	uint32_t failed = 0;
+
+	for (struct bstream *s = b->streams; s; s = s->next) {
+		bstream_tick(s);
+		failed += s->failed != 0;
+	}
+	if (b->attached || b->group->gs->now_us < b->retry_at_us)
+		return;
+	for (uint32_t n = b->n_streams - failed; n < b->streams_wanted; n++) {
+		int err = backend_dial(b);
+
+		if (err < 0) {
+			backend_dial_failed(b, err);
+			return;
+		}
+	}
+}
+
+void backend_connected(struct bstream *s)
+{
+	int err = 0;
+	socklen_t len = sizeof(err);
+
+	if (getsockopt(s->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		err = errno;
+	if (err) {
+		bstream_fail(s, -err);
+		return;
+	}
+	s->state = BSTREAM_HELLO;
+	if (event_add(s->ev_read, NULL) < 0)
+		bstream_fail(s, -ENOMEM);
+	hello_send(s);
+}
+
+void backend_stream_gone(struct backend *b, bool was_up, int err)
+{
+	if (was_up && err != -ESHUTDOWN)
+		groups_count(b->group->gs, WC_backend_lost);
+	if (b->attached) {
+		if (!b->streams)
+			backend_free(b);
+		return;
+	}
+	if (was_up) {
+		log_warn("group %s, backend %s: stream lost: %s",
+			 b->group->name, b->name, strerror(-err));
+		backend_retry_later(b);
+	} else {
+		backend_dial_failed(b, err);
+	}
+}
+
+void backend_stream_up(struct backend *b)
+{
+	b->backoff_us = BACKEND_RETRY_MIN_US;
+	b->n_up++;
+	b->stats.connects++;
+	groups_count(b->group->gs, WC_backend_connects);
+}
+
+void backend_drain(struct backend *b, bool on)
+{
+	if (b->draining == on)
+		return;
+	b->draining = on;
+	if (!on) {
+		group_has_room(b->group);
+		return;
+	}
+	for (struct bstream *s = b->streams; s; s = s->next) {
+		struct frame f = { .type = FRAME_DRAIN, .group = b->group->id };
+
+		if (s->state == BSTREAM_UP && bstream_control_room(s))
+			bstream_send(s, &f, NULL, 0);
+	}
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * backend - a configured backend that is dialled, or a process that dialled in.
+ */
+#ifndef XTCP_DAEMON_BACKEND_H
+#define XTCP_DAEMON_BACKEND_H
+
+#include <stdbool.h>
+
+#include "daemon/groups.h"
+
+/*
+ * The group's backend of this name, made when it is not there, with its
+ * settings taken over (an address that changed closes the streams to the
+ * old one). Returns NULL without memory.
+ */
+struct backend *backend_set(struct group *g, const struct conf_backend *conf);
+
+/* The backend of an attached process, made when it is not there; or NULL. */
+struct backend *backend_attached(struct group *g, uint64_t instance,
+				 uint32_t pid);
+
+/* Lose its streams and be gone, at the latest with the last of them. */
+void backend_remove(struct backend *b);
+
+/* Dial what is missing; each stream's tick. */
+void backend_tick(struct backend *b);
+
+/* A dialled stream's connect(2) has an outcome. */
+void backend_connected(struct bstream *s);
+
+/*
+ * A stream of its was freed, because of err; was_up: it had been attached. b
+ * may be freed.
+ */
+void backend_stream_gone(struct backend *b, bool was_up, int err);
+
+/* A stream was attached: no need to back off. */
+void backend_stream_up(struct backend *b);
+
+/* Take no new connections (or take them again). */
+void backend_drain(struct backend *b, bool on);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/balance.h"
+
+#include "daemon/bstream.h"
+
+bool balance_has_room(const struct bstream *s)
+{
+	const struct backend *b = s->backend;
+
+	return !s->failed && bstream_data_max(s) > 0 &&
+	       (b->max_inflight == 0 || b->inflight < b->max_inflight);
+}
+
+/* Round robin over those that take new connections and have room. */
+static struct bstream *balance_any(struct group *g)
+{
+	for (uint32_t i = 0; i < g->n_live; i++) {
+		struct bstream *s = g->live[g->turn++ % g->n_live];
+
+		if (!s->backend->draining && balance_has_room(s))
+			return s;
+	}
+	return NULL;
+}
+
+static struct bstream *balance_least(struct group *g)
+{
+	struct bstream *best = NULL;
+
+	for (uint32_t i = 0; i < g->n_live; i++) {
+		struct bstream *s = g->live[(g->turn + i) % g->n_live];
+
+		if (s->backend->draining || !balance_has_room(s))
+			continue;
+		if (!best || s->inflight < best->inflight)
+			best = s;
+	}
+	g->turn++; /* equals take turns */
+	return best;
+}
+
+/* Another stream of the backend whose stream the connection had. */
+static struct bstream *balance_owner(struct group *g, uint64_t owner)
+{
+	struct bstream *best = NULL;
+
+	for (uint32_t i = 0; i < g->n_live; i++) {
+		struct bstream *s = g->live[i];
+
+		if (s->backend->owner != owner || s->failed)
+			continue;
+		if (!best || s->inflight < best->inflight)
+			best = s;
+	}
+	return best;
+}
+
+struct bstream *balance_route(struct group *g, const struct rec *rec,
+			      const struct blk *blk)
+{
+	struct bstream *cur = g->slots[rec->slot].stream, *s;
+
+	if (cur && cur->failed)
+		return NULL; /* until the turn's end has reaped it */
+	if (g->balance == CONF_BALANCE_STICKY) {
+		if (cur)
+			return cur;
+		s = rec->slot ? balance_owner(g, g->slots[rec->slot].owner)
+			      : NULL;
+		return s ? s : balance_any(g);
+	}
+	if (cur && blk && (blk->app_flags & APP_INFLIGHT))
+		return cur;
+	return g->balance == CONF_BALANCE_LEAST ? balance_least(g)
+						: balance_any(g);
+}

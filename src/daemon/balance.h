@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * balance - which stream a connection's bytes go to.
+ */
+#ifndef XTCP_DAEMON_BALANCE_H
+#define XTCP_DAEMON_BALANCE_H
+
+#include <stdbool.h>
+
+#include "daemon/groups.h"
+
+/*
+ * The stream for what is due of the connection: by its record when it is
+ * bound to one (which may be full), else one with room. NULL: none has room.
+ */
+struct bstream *balance_route(struct group *g, const struct rec *rec,
+			      const struct blk *blk);
+
+/* May the stream be given a request of a connection that has none there? */
+bool balance_has_room(const struct bstream *s);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * conf - the configuration of xtcpd as plain data (xtcpd.conf(5)).
+ *
+ * A struct conf is built whole from one file, checked, and never changed
+ * afterwards: a reload makes a second one and compares. Every key stands in
+ * one table in conf.c (name, type, minimum, maximum, default, unit, whether it
+ * can change at run time, help).
+ */
+#ifndef XTCP_DAEMON_CONF_H
+#define XTCP_DAEMON_CONF_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CONF_VIPS_MAX 64
+#define CONF_GROUPS_MAX 256
+#define CONF_POOLS_MAX 64
+#define CONF_NAME_MAX 64 /* with the NUL */
+
+struct conf_ip {
+	uint8_t family; /* 4 or 6 */
+	uint8_t bytes[16]; /* IPv4: the first four */
+};
+
+struct conf_tun {
+	char name[16]; /* interface name */
+	struct conf_ip vips[CONF_VIPS_MAX];
+	uint32_t n_vips;
+	uint32_t mtu; /* bytes, 1280..65535 */
+	bool offload;
+};
+
+struct conf_socket {
+	char path[108];
+	mode_t mode;
+	gid_t gid; /* (gid_t)-1: leave as is */
+};
+
+enum conf_accept { CONF_ACCEPT_AUTO, CONF_ACCEPT_APPLICATION };
+enum conf_ack { CONF_ACK_DEFERRED, CONF_ACK_DELIVERED, CONF_ACK_IMMEDIATE };
+enum conf_balance { CONF_BALANCE_STICKY, CONF_BALANCE_ANY, CONF_BALANCE_LEAST };
+enum conf_loss { CONF_LOSS_REDELIVER, CONF_LOSS_RESET };
+
+#define CONF_ACK_WINDOW_AUTO UINT32_MAX
+
+struct conf_backend {
+	char name[CONF_NAME_MAX];
+	char address[128]; /* "unix:PATH" or "tcp:HOST:PORT", checked */
+	uint32_t streams; /* per worker, 1..16 */
+	uint32_t max_inflight; /* connections with unacknowledged requests, 0: no limit */
+};
+
+struct conf_group {
+	char name[CONF_NAME_MAX];
+	uint32_t pool; /* index into conf.pools */
+	uint16_t port;
+	uint64_t vip_mask; /* bit i: vips[i]; all ones: every VIP */
+	enum conf_accept accept;
+	bool announce;
+	uint32_t accept_timeout_ms;
+	enum conf_ack ack;
+	uint32_t ack_deadline_ms; /* 0: never */
+	uint32_t ack_window_bytes; /* 0: never; CONF_ACK_WINDOW_AUTO */
+	int32_t priority; /* higher first */
+	uint32_t max_connections; /* 0: no limit */
+	enum conf_balance balance;
+	uint32_t idle_timeout_ms; /* 0: never */
+	uint32_t keepalive_ms; /* 0: never */
+	uint32_t user_timeout_ms; /* unacknowledged data for so long: the client is down */
+	enum conf_loss on_backend_loss;
+	struct conf_backend *backends; /* heap */
+	uint32_t n_backends;
+};
+
+struct conf_pool {
+	char name[CONF_NAME_MAX];
+	uint64_t receive_buffer_bytes;
+	uint32_t throttle_high; /* per cent of receive_buffer */
+	uint32_t throttle_low;
+};
+
+struct conf {
+	uint32_t max_connections;
+	uint32_t workers; /* resolved: never 0 */
+	char state_dir[96];
+	uint64_t transmit_buffer_bytes;
+	struct conf_tun tun;
+	struct conf_socket control;
+	struct conf_socket attach;
+	bool has_metrics;
+	struct sockaddr_storage metrics_addr;
+	struct conf_pool *pools; /* heap */
+	uint32_t n_pools;
+	struct conf_group *groups; /* heap; the index is the group id - 1 */
+	uint32_t n_groups;
+};
+
+/* Where an error message of conf_load() goes: one complete line, no newline. */
+typedef void (*conf_report)(void *arg, const char *line);
+
+/*
+ * Read and check path. Each problem is reported as one line
+ * "FILE:LINE: KEY: what is wrong, the value and the range"; reading goes on
+ * where it can, so that one run shows all problems.
+ * Returns a new configuration (conf_free), or NULL when anything was reported.
+ */
+struct conf *conf_load(const char *path, conf_report report, void *arg);
+
+/* Accepts NULL. */
+void conf_free(struct conf *conf);
+
+/*
+ * What differs between running and wanted that can't change at run time: one
+ * line each through report ("KEY: needs a restart"). Returns their count.
+ */
+unsigned conf_needs_restart(const struct conf *running,
+			    const struct conf *wanted, conf_report report,
+			    void *arg);
+
+#endif

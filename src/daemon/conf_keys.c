@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/conf_keys.h"
+
+#include "base/bytes.h"
+#include "base/units.h"
+#include "daemon/conf.h"
+
+/* Enumerations are stored through an unsigned int (conf_value.c). */
+static_assert(sizeof(enum conf_accept) == sizeof(unsigned int), "enum size");
+
+static const char *const accept_names[] = { "auto", "application", NULL };
+static const char *const ack_names[] = { "deferred", "delivered", "immediate",
+					 NULL };
+static const char *const balance_names[] = { "sticky", "any", "least", NULL };
+static const char *const loss_names[] = { "redeliver", "reset", NULL };
+
+static_assert(CONF_ACCEPT_AUTO == 0 && CONF_ACCEPT_APPLICATION == 1 &&
+		      CONF_ACK_DEFERRED == 0 && CONF_ACK_DELIVERED == 1 &&
+		      CONF_ACK_IMMEDIATE == 2 && CONF_BALANCE_STICKY == 0 &&
+		      CONF_BALANCE_ANY == 1 && CONF_BALANCE_LEAST == 2 &&
+		      CONF_LOSS_REDELIVER == 0 && CONF_LOSS_RESET == 1,
+	      "names are indexed by value");
+
+/* Longest time-out: 31 days, far from the end of 32 bits of milliseconds. */
+#define TIMEOUT_MAX_MS ((int64_t)(31 * 24 * 60 * SEC_PER_MIN * MSEC_PER_SEC))
+
+#define SIZE_OF(type, member) ((int64_t)sizeof(((type *)NULL)->member))
+#define TOP(member) CONF_SEC_TOP, offsetof(struct conf, member)
+#define TUN(member) CONF_SEC_TUN, offsetof(struct conf_tun, member)
+#define SOCK(section, member) section, offsetof(struct conf_socket, member)
+#define POOL(member) CONF_SEC_POOL, offsetof(struct conf_pool, member)
+#define GROUP(member) CONF_SEC_GROUP, offsetof(struct conf_group, member)
+#define METRICS(member) CONF_SEC_METRICS, offsetof(struct conf, member)
+#define BACKEND(member) CONF_SEC_BACKEND, offsetof(struct conf_backend, member)
+#define KEY(place, n, t, lo, hi, d, u, r, names, h) \
+	KEY_(place, n, t, lo, hi, d, u, r, names, h)
+#define KEY_(sec, off, n, t, lo, hi, d, u, r, enum_names, h)            \
+	{                                                               \
+		sec, n, CONF_T_##t, lo, hi, d, u, r, off, enum_names, h \
+	}
+
+/* A row: place, name, type, min, max, default, unit, reload, names, help. */
+#define SOCKET_KEYS(section, path_def, what)                                  \
+	KEY(SOCK(section, path), "socket", PATH, 1,                           \
+	    SIZE_OF(struct conf_socket, path) - 1, path_def, NULL, false,     \
+	    NULL, "where " what),                                             \
+		KEY(SOCK(section, mode), "mode", MODE, 0, 0777, "0660", NULL, \
+		    false, NULL, "permissions of the socket"),                \
+		KEY(SOCK(section, gid), "group", GID, 0, 0, "xtcpd", NULL,    \
+		    false, NULL, "group of users that owns the socket")
+
+/* clang-format off */
+const struct conf_key conf_keys[] = {
+	KEY(TOP(max_connections), "max-connections", U32, 1, 100000000,
+	    "1000000", "connections", false, NULL, "sizes the arena"),
+	KEY(TOP(workers), "workers", U32, 0, 64,
+	    "0", "threads", false, NULL, "0: one per core"),
+	KEY(TOP(state_dir), "state-dir", PATH, 1, SIZE_OF(struct conf, state_dir) - 1,
+	    "/run/xtcpd", NULL, false, NULL, "where the arena is kept, on a tmpfs"),
+	KEY(TOP(transmit_buffer_bytes), "transmit-buffer", SIZE, MIB, 1024 * GIB,
+	    "256M", "bytes", false, NULL, "bound of all replies that clients have not acknowledged"),
+
+	KEY(TUN(vips), "vip", VIPS, 1, CONF_VIPS_MAX,
+	    NULL, NULL, false, NULL, "addresses that are routed to the device"),
+	KEY(TUN(mtu), "mtu", U32, 1280, 65535,
+	    "1500", "bytes", false, NULL, "largest IP packet"),
+	KEY(TUN(offload), "offload", BOOL, 0, 1,
+	    "true", NULL, false, NULL, "let the kernel segment and checksum"),
+
+	SOCKET_KEYS(CONF_SEC_CONTROL, "/run/xtcpd/control.sock", "xtcpctl connects"),
+	SOCKET_KEYS(CONF_SEC_ATTACH, "/run/xtcpd/attach.sock", "applications attach"),
+
+	KEY(METRICS(metrics_addr), "listen", LISTEN, 1, 65535,
+	    NULL, NULL, false, NULL, "address and port of the metrics"),
+
+	KEY(POOL(receive_buffer_bytes), "receive-buffer", SIZE, 64 * KIB, 1024 * GIB,
+	    "64M", "bytes", false, NULL, "bound of all requests that the application did not acknowledge"),
+	KEY(POOL(throttle_high), "throttle-high", U32, 1, 100,
+	    "90", "per cent", true, NULL, "fill above which the pool is throttled"),
+	KEY(POOL(throttle_low), "throttle-low", U32, 0, 100,
+	    "75", "per cent", true, NULL, "fill below which throttling ends"),
+
+	KEY(GROUP(port), "port", U16, 1, 65535,
+	    NULL, NULL, false, NULL, "TCP port"),
+	KEY(GROUP(vip_mask), "vip", VIP_SET, 1, CONF_VIPS_MAX,
+	    "", NULL, true, NULL, "only these of the tun's addresses"),
+	KEY(GROUP(accept), "accept", ENUM, 0, 0,
+	    "auto", NULL, true, accept_names, "who completes handshakes"),
+	KEY(GROUP(announce), "announce", BOOL, 0, 1,
+	    "false", NULL, true, NULL, "tell the backend of a connection before its first bytes"),
+	KEY(GROUP(accept_timeout_ms), "accept-timeout", U32, 100, 600000,
+	    "3000", "ms", true, NULL, "an application that does not accept in this time refuses"),
+	KEY(GROUP(ack), "ack", ENUM, 0, 0,
+	    "deferred", NULL, true, ack_names, "when received bytes are acknowledged to the client"),
+	KEY(GROUP(ack_deadline_ms), "ack-deadline", U32, 0, 600000,
+	    "0", "ms", true, NULL, "deferred: acknowledge anyway after this long; 0: never"),
+	KEY(GROUP(ack_window_bytes), "ack-window", ACK_WINDOW, 0, GIB,
+	    "auto", "bytes", true, NULL, "deferred: acknowledge anyway beyond so much; 0: never"),
+	KEY(GROUP(priority), "priority", I32, -1000000, 1000000,
+	    "0", NULL, true, NULL, "groups of one port: higher ones take connections first"),
+	KEY(GROUP(max_connections), "max-connections", U32, 0, 100000000,
+	    "0", "connections", true, NULL, "0: no limit"),
+	KEY(GROUP(balance), "balance", ENUM, 0, 0,
+	    "sticky", NULL, true, balance_names, "which backend gets a request"),
+	KEY(GROUP(idle_timeout_ms), "idle-timeout", U32, 0, TIMEOUT_MAX_MS,
+	    "0", "ms", true, NULL, "close a connection that was quiet for so long; 0: never"),
+	KEY(GROUP(keepalive_ms), "keepalive", U32, 0, TIMEOUT_MAX_MS,
+	    "0", "ms", true, NULL, "probe a connection that was quiet for so long; 0: never"),
+	KEY(GROUP(user_timeout_ms), "user-timeout", U32, 1000, TIMEOUT_MAX_MS,
+	    "600000", "ms", true, NULL, "give up a client that acknowledges nothing for so long"),
+	KEY(GROUP(on_backend_loss), "on-backend-loss", ENUM, 0, 0,
+	    "redeliver", NULL, true, loss_names, "what becomes of the connections of a lost backend"),
+
+	KEY(BACKEND(address), "address", STREAM, 1, SIZE_OF(struct conf_backend, address) - 1,
+	    NULL, NULL, true, NULL, "unix:PATH or tcp:HOST:PORT to dial"),
+	KEY(BACKEND(streams), "streams", U32, 1, 16,
+	    "1", "per worker", true, NULL, "connections to the backend"),
+	KEY(BACKEND(max_inflight), "max-inflight", U32, 0, 100000000,
+	    "0", "connections", true, NULL, "connections with unacknowledged requests; 0: no limit"),
+};
+/* clang-format on */
+
+const size_t conf_n_keys = ARRAY_SIZE(conf_keys);
+
+const char *conf_section_name(enum conf_section section)
+{
+	static const char *const names[CONF_SECTIONS] = {
+		"",	   "tun",  "control", "attach",
+		"metrics", "pool", "group",   "backend",
+	};
+
+	return names[section];
+}

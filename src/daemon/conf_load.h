@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * conf_load - what the files conf*.c share while one configuration is read.
+ */
+#ifndef XTCP_DAEMON_CONF_LOAD_H
+#define XTCP_DAEMON_CONF_LOAD_H
+
+#include <confuse.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "daemon/conf.h"
+#include "daemon/conf_keys.h"
+
+/* Bound of a file; a thousand groups with backends have a tenth of it. */
+#define CONF_FILE_MAX_BYTES (4u * 1024u * 1024u)
+/* Problems beyond so many are counted, not shown. */
+#define CONF_PROBLEMS_MAX 100
+#define CONF_BACKENDS_MAX 64 /* per group */
+#define CONF_LINE_BYTES 512 /* of a report */
+
+/* Problems, to be reported in the order of lines. */
+struct conf_problem {
+	int line; /* 0: of the file as a whole */
+	unsigned int seq;
+	char text[CONF_LINE_BYTES];
+};
+
+struct conf_problems {
+	struct conf_problem list[CONF_PROBLEMS_MAX];
+	unsigned int n; /* may be more than fit in the list */
+};
+
+/* conf_problem: note "what" (printf-like) about a line. */
+__attribute__((format(printf, 3, 4))) void
+conf_problem(struct conf_problems *p, int line, const char *fmt, ...);
+
+/* Reports them, as "path:line: text". */
+void conf_problems_report(struct conf_problems *p, const char *path,
+			  conf_report report, void *arg);
+
+/*
+ * conf_text.c: the file's text. Comments are replaced by blanks, so that
+ * libconfuse, which miscounts lines at comments, never sees one.
+ */
+
+/*
+ * Reads path whole. Returns a heap string, or NULL after noting the problem
+ * (not readable, NUL bytes, a string or comment that does not end).
+ */
+char *conf_text_load(const char *path, struct conf_problems *p);
+
+/*
+ * Blanks out the statement "name = value", "name = {...}", "name {...}" or
+ * "name title {...}" that begins on the line. Returns false when there is none.
+ */
+bool conf_text_blank(char *text, int line, const char *name);
+
+/*
+ * conf_value.c: the text of one value, checked against its key, into target
+ * (the field, not the structure). set_default: the text is the key's default.
+ * Returns 0, or -EINVAL with a text in ret_why that has the value and the
+ * range; target is untouched then.
+ */
+int conf_value_set(const struct conf_key *key, const char *text,
+		   bool set_default, void *target, char *ret_why, size_t size);
+
+/* An IPv4 or IPv6 address that can be a VIP. Returns 0, -EINVAL and ret_why. */
+int conf_value_ip(const char *text, struct conf_ip *ret_ip, char *ret_why,
+		  size_t size);
+
+/* Bytes that the values of a key without a list take. */
+size_t conf_value_bytes(const struct conf_key *key);
+
+/*
+ * conf_parse.c: the file as libconfuse's tree, and the line of each value.
+ */
+struct conf_tree {
+	cfg_t *root;
+	struct conf_line *lines; /* heap */
+	size_t n_lines, cap_lines;
+	bool broken; /* parsing stopped before the end of the file */
+};
+
+/*
+ * Parses text (and writes to it). What is wrong with the syntax is noted in p;
+ * the tree holds what could be read. Returns 0 or -ENOMEM.
+ */
+int conf_tree_parse(struct conf_tree *ret_tree, char *text,
+		    struct conf_problems *p);
+void conf_tree_fini(struct conf_tree *tree);
+
+/* The line of value i of the option, or fallback when it has none. */
+int conf_tree_line(const struct conf_tree *tree, const cfg_opt_t *opt,
+		   unsigned int i, int fallback);
+
+#endif

@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * control - clients of the control socket, and their lines.
+ *
+ * Theory of operation
+ *
+ *	socket ─> bufferevent ─> control_reader ─> task ─> command
+ *	                                            │         │ view asks the workers
+ *	socket <─ bufferevent <── one line of JSON <┴─────────┘
+ *
+ * A client's requests are answered one by one, in order: while a task of its
+ * is under way or its replies have not been read, its next line waits.
+ *
+ * A task outlives its client when the client hangs up first (the view calls
+ * back in any case); it then ends without a reply.
+ *
+ * I1: a client has at most one task; task->client and client->task agree.
+ * I2: what a client can make us hold is bounded: one reader's buffer, one
+ *     watermark of input, one reply beyond CONTROL_OUTPUT_BYTES of output. A
+ *     client that does not take its reply for CONTROL_WRITE_TIMEOUT_S goes.
+ */
+#include "daemon/control.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/listener.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "daemon/clock.h"
+#include "daemon/control_command.h"
+#include "daemon/socket.h"
+#include "proto/control.h"
+
+#define CONTROL_WRITE_TIMEOUT_S 30
+/* With so much unread, a client's next request waits. */
+#define CONTROL_OUTPUT_BYTES (64u * 1024u)
+
+enum control_counter {
+	CONTROL_CLIENTS,
+	CONTROL_CLIENTS_REFUSED,
+	CONTROL_REQUESTS,
+	CONTROL_REQUESTS_BAD,
+	CONTROL_REQUESTS_OVERLONG,
+	CONTROL_REPLIES_UNREAD,
+	CONTROL_COUNTERS
+};
+
+static const struct show_counter control_counters[CONTROL_COUNTERS] = {
+	[CONTROL_CLIENTS] = { .name = "control_clients" },
+	[CONTROL_CLIENTS_REFUSED] = { .name = "control_clients_refused" },
+	[CONTROL_REQUESTS] = { .name = "control_requests" },
+	[CONTROL_REQUESTS_BAD] = { .name = "control_requests_bad" },
+	[CONTROL_REQUESTS_OVERLONG] = { .name = "control_requests_overlong" },
+	[CONTROL_REPLIES_UNREAD] = { .name = "control_replies_unread" },
+};
+
+struct control_client {
+	struct control *server;
+	struct control_client *next;
+	struct bufferevent *bev;
+	struct control_reader in;
+	struct control_task *task; /* under way */
+	bool pumping; /* control_client_pump() runs */
+	bool eof; /* sends no more: goes when all is answered */
+	bool closing; /* goes when its output is written */
+};
+
+struct control {
+	struct event_base *base;
+	const struct workers_view *view;
+	struct evconnlistener *listener;
+	struct control_client *clients;
+	uint32_t n_clients;
+	struct show_counter counters[CONTROL_COUNTERS];
+	char path[sizeof(((struct conf_socket *)NULL)->path)];
+};
+
+static void control_count(struct control *c, enum control_counter which)
+{
+	c->counters[which].value++;
+}
+
+/* --- clients ----------------------------------------------------------- */
+
+static void control_client_free(struct control_client *client)
+{
+	struct control *server = client->server;
+	struct control_client **at = &server->clients;
+
+	while (*at != client)
+		at = &(*at)->next;
+	*at = client->next;
+	server->n_clients--;
+	if (client->task)
+		client->task->client = NULL;
+	bufferevent_free(client->bev);
+	control_reader_fini(&client->in);
+	free(client);
+}
+
+static size_t control_client_unread(const struct control_client *client)
+{
+	return evbuffer_get_length(bufferevent_get_output(client->bev));
+}
+
+/* Takes reply, NULL without memory: then the client has to go. */
+static void control_client_send(struct control_client *client,
+				struct json_object *reply)
+{
+	size_t len;
+	char *line = reply ? control_encode(reply, &len) : NULL;
+
+	json_object_put(reply);
+	if (!line || bufferevent_write(client->bev, line, len) < 0)
+		client->closing = true;
+	free(line);
+}
+
+static void control_client_bad(struct control_client *client, const char *text)
+{
+	control_count(client->server, CONTROL_REQUESTS_BAD);
+	control_client_send(client, control_reply_error("%s", text));
+}
+
+static void control_client_overlong(struct control_client *client)
+{
+	control_count(client->server, CONTROL_REQUESTS_OVERLONG);
+	control_client_send(
+		client,
+		control_reply_error("a request has at most %u bytes, with "
+				    "its newline: closing",
+				    CONTROL_REQUEST_MAX));
+	client->closing = true;
+}
+
+static void control_client_run(struct control_client *client,
+			       struct json_object *request)
+{
+	struct control *server = client->server;
+	struct json_object *args = NULL;
+	struct control_task *task;
+	const char *command;
+
+	control_count(server, CONTROL_REQUESTS);
+	if (control_request_parse(request, &command, &args) < 0) {
+		control_client_bad(
+			client,
+			"a request is like {\"command\": \"show info\", "
+			"\"args\": {}}");
+		return;
+	}
+	task = calloc(1, sizeof(*task));
+	if (!task) {
+		client->closing = true;
+		return;
+	}
+	task->client = client;
+	task->view = server->view;
+	task->counters = server->counters;
+	task->n_counters = CONTROL_COUNTERS;
+	client->task = task;
+	control_command_start(task, command, args);
+}
+
+/*
+ * Moves input to the reader, as much as it has room for. Returns false when
+ * there is nothing to move.
+ */
+static bool control_client_feed(struct control_client *client)
+{
+	struct evbuffer *input = bufferevent_get_input(client->bev);
+	char part[4096];
+	size_t room = client->in.max_bytes - client->in.len;
+	int n = evbuffer_remove(input, part, min_size(room, sizeof(part)));
+
+	if (n <= 0) {
+		if (room == 0)
+			control_client_overlong(client);
+		return false;
+	}
+	if (control_reader_feed(&client->in, part, (size_t)n) < 0)
+		client->closing = true;
+	return !client->closing;
+}
+
+/* Runs its next requests, as long as none has to wait. */
+static void control_client_pump(struct control_client *client)
+{
+	struct json_object *request;
+	bool more = true;
+	int rc;
+
+	if (client->pumping)
+		return;
+	client->pumping = true;
+	while (more && !client->closing && !client->task &&
+	       control_client_unread(client) < CONTROL_OUTPUT_BYTES) {
+		rc = control_reader_next(&client->in, &request);
+		if (rc == 1) {
+			control_client_run(client, request);
+			json_object_put(request);
+		} else if (rc == -EBADMSG) {
+			control_client_bad(
+				client,
+				"a request is one JSON object on one line");
+		} else {
+			more = control_client_feed(client);
+		}
+	}
+	client->pumping = false;
+	/* nothing more to run, and no task or output to wait for */
+	if (client->eof && !more)
+		client->closing = true;
+	if (client->closing && !client->task &&
+	    control_client_unread(client) == 0)
+		control_client_free(client);
+}
+
+static void control_on_input(struct bufferevent *bev, void *arg)
+{
+	(void)bev;
+	control_client_pump(arg);
+}
+
+/* All output is written. */
+static void control_on_output(struct bufferevent *bev, void *arg)
+{
+	(void)bev;
+	control_client_pump(arg);
+}
+
+static void control_on_event(struct bufferevent *bev, short what, void *arg)
+{
+	struct control_client *client = arg;
+
+	if ((what & (BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING)) ==
+	    (BEV_EVENT_TIMEOUT | BEV_EVENT_WRITING))
+		control_count(client->server, CONTROL_REPLIES_UNREAD);
+	if (!(what & BEV_EVENT_EOF) || (what & BEV_EVENT_WRITING)) {
+		control_client_free(client);
+		return;
+	}
+	/* "echo '{...}' | nc -N": the sender is done, its reply is due */
+	bufferevent_disable(bev, EV_READ);
+	client->eof = true;
+	control_client_pump(client);
+}
+
+/* --- tasks' ends ------------------------------------------------------- */
+
+/* The task's client, free for its next request; NULL when it is gone. */
+static struct control_client *control_task_end(struct control_task *task)
+{
+	struct control_client *client = task->client;
+
+	if (client) {
+		assert(client->task == task); /* I1 */
+		client->task = NULL;
+	}
+	free(task);
+	return client;
+}
+
+void control_task_done(struct control_task *task, struct json_object *result,
+		       const char *warning)
+{
+	struct control_client *client = control_task_end(task);
+	struct json_object *reply;
+
+	if (!client) {
+		json_object_put(result);
+		return;
+	}
+	reply = control_reply_new(result);
+	if (reply && warning)
+		json_object_object_add(reply, "warning",
+				       json_object_new_string(warning));
+	control_client_send(client, reply);
+	control_client_pump(client);
+}
+
+/* What is quoted may be cut within a character: replies are ASCII. */
+static void control_blank_non_ascii(char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((unsigned char)*text >= 0x80)
+			*text = '?';
+}
+
+void control_task_fail(struct control_task *task, const char *fmt, ...)
+{
+	struct control_client *client = control_task_end(task);
+	char text[CONTROL_ERROR_BYTES];
+	va_list ap;
+
+	if (!client)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	control_blank_non_ascii(text);
+	control_client_bad(client, text);
+	control_client_pump(client);
+}
+
+/* One element of a list; false without memory. */
+static bool control_put_element(struct evbuffer *out,
+				struct json_object *element, bool first)
+{
+	const char *text;
+	size_t len = 0;
+	bool ok;
+
+	text = json_object_to_json_string_length(element,
+						 JSON_C_TO_STRING_PLAIN, &len);
+	ok = text && (first || evbuffer_add(out, ",", 1) == 0) &&
+	     evbuffer_add(out, text, len) == 0;
+	json_object_put(element);
+	return ok;
+}
+
+void control_task_done_list(struct control_task *task,
+			    struct json_object *(*make)(void *arg, uint32_t i),
+			    void *arg, const char *warning)
+{
+	struct control_client *client = control_task_end(task);
+	struct json_object *element;
+	struct evbuffer *out;
+	bool ok = true;
+
+	if (!client)
+		return;
+	/* written by hand, so that the list is never there as objects */
+	out = bufferevent_get_output(client->bev);
+	evbuffer_add_printf(out, "{\"ok\":true,\"result\":[");
+	for (uint32_t i = 0; ok && (element = make(arg, i)); i++)
+		ok = control_put_element(out, element, i == 0);
+	/* the only warning there is has nothing to escape */
+	if (!ok || evbuffer_add_printf(
+			   out, "]%s%s%s}\n", warning ? ",\"warning\":\"" : "",
+			   warning ? warning : "", warning ? "\"" : "") < 0)
+		client->closing = true;
+	control_client_pump(client);
+}
+
+/* --- the socket -------------------------------------------------------- */
+
+/* One client too many: say so, without waiting for it. */
+static void control_refuse(struct control *c, int fd)
+{
+	static const char text[] =
+		"{\"ok\":false,\"error\":\"too many clients of the control "
+		"socket: close one\"}\n";
+
+	control_count(c, CONTROL_CLIENTS_REFUSED);
+	(void)send(fd, text, strlen(text), MSG_DONTWAIT | MSG_NOSIGNAL);
+	close(fd);
+}
+
+static void control_on_accept(struct evconnlistener *listener,
+			      evutil_socket_t fd, struct sockaddr *sa, int len,
+			      void *arg)
+{
+	const struct timeval write_timeout = { CONTROL_WRITE_TIMEOUT_S, 0 };
+	struct control *c = arg;
+	struct control_client *client;
+
+	(void)listener;
+	(void)sa;
+	(void)len;
+	if (c->n_clients == CONTROL_CLIENTS_MAX) {
+		control_refuse(c, fd);
+		return;
+	}
+	client = calloc(1, sizeof(*client));
+	if (client)
+		client->bev = bufferevent_socket_new(c->base, fd,
+						     BEV_OPT_CLOSE_ON_FREE);
+	if (!client || !client->bev) {
+		free(client);
+		close(fd);
+		return;
+	}
+	control_count(c, CONTROL_CLIENTS);
+	client->server = c;
+	client->next = c->clients;
+	c->clients = client;
+	c->n_clients++;
+	control_reader_init(&client->in, CONTROL_REQUEST_MAX);
+	bufferevent_setcb(client->bev, control_on_input, control_on_output,
+			  control_on_event, client);
+	bufferevent_setwatermark(client->bev, EV_READ, 0, CONTROL_REQUEST_MAX);
+	bufferevent_set_timeouts(client->bev, NULL, &write_timeout);
+	bufferevent_enable(client->bev, EV_READ | EV_WRITE);
+}
+
+static void control_on_accept_error(struct evconnlistener *listener, void *arg)
+{
+	static struct log_ratelimit limit = LOG_RATELIMIT(10 * USEC_PER_SEC, 1);
+
+	(void)listener;
+	(void)arg;
+	if (log_ratelimit_ok(&limit, clock_now_us()))
+		log_warn("control socket: accept: %s",
+			 evutil_socket_error_to_string(EVUTIL_SOCKET_ERROR()));
+}
+
+static void control_log_failure(const char *path, int err)
+{
+	if (err == -EADDRINUSE)
+		log_error(
+			"control socket %s: another process listens on it: is an xtcpd "
+			"running already?",
+			path);
+	else if (err == -EEXIST)
+		log_error(
+			"control socket %s: a file of this name is no socket: remove it, or "
+			"choose another path",
+			path);
+	else
+		log_error("control socket %s: %s", path, strerror(-err));
+}
+
+int control_open(struct control **ret_control, struct event_base *base,
+		 const struct conf_socket *conf,
+		 const struct workers_view *view)
+{
+	struct control *c = calloc(1, sizeof(*c));
+	int fd;
+
+	if (!c)
+		return -ENOMEM;
+	c->base = base;
+	c->view = view;
+	memcpy(c->path, conf->path, sizeof(c->path));
+	memcpy(c->counters, control_counters, sizeof(c->counters));
+	fd = socket_listen(conf);
+	if (fd < 0) {
+		control_log_failure(conf->path, fd);
+		free(c);
+		return fd;
+	}
+	/* it listens already: backlog 0 */
+	c->listener = evconnlistener_new(
+		base, control_on_accept, c,
+		LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
+	if (!c->listener) {
+		close(fd);
+		control_close(c);
+		return -ENOMEM;
+	}
+	evconnlistener_set_error_cb(c->listener, control_on_accept_error);
+	*ret_control = c;
+	return 0;
+}
+
+void control_close(struct control *c)
+{
+	if (!c)
+		return;
+	while (c->clients)
+		control_client_free(c->clients);
+	if (c->listener)
+		evconnlistener_free(c->listener);
+	unlink(c->path);
+	free(c);
+}

@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * daemon - all of xtcpd, put together and taken apart.
+ *
+ * Theory of operation
+ *
+ * What there is to set up stands in one table, daemon_steps[], in order; it is
+ * undone in reverse, from the last step that succeeded. After that the main
+ * thread runs its libevent loop: attach socket, control, metrics, signals, and
+ * the mailbox in which the workers answer. It touches nothing of a running
+ * worker: settings go there by mail (registry.c), questions as inquiries.
+ *
+ *	lock, arena, tun, handover, workers              made, nothing runs
+ *	start                                            the workers run
+ *	attach, control, metrics, inquirer, signals      we can be talked to
+ *
+ * The inquirer comes after those who ask, so that on the way down every
+ * question is answered while the asker is still there; the workers' late
+ * answers are taken from the mailbox once they have stopped.
+ */
+#include "daemon/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "daemon/attach.h"
+#include "daemon/clock.h"
+#include "daemon/control.h"
+#include "daemon/metrics.h"
+#include "daemon/notify.h"
+#include "daemon/tun.h"
+
+#define DAEMON_PATH_MAX 160
+#define DAEMON_TICK_S 5
+
+static void daemon_path(const struct daemon *d, const char *name,
+			char ret_path[DAEMON_PATH_MAX])
+{
+	snprintf(ret_path, DAEMON_PATH_MAX, "%s/%s", d->conf->state_dir, name);
+}
+
+static void daemon_on_mail(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)fd;
+	(void)what;
+	mailbox_run(&d->box, d);
+}
+
+static void *daemon_heartbeat_work(struct worker *w, const void *args,
+				   int *ret_err)
+{
+	(void)w;
+	(void)args;
+	*ret_err = 0;
+	return NULL;
+}
+
+static void daemon_heartbeat_done(void *arg, void *const *answers,
+				  const int *errs, uint32_t n)
+{
+	struct daemon *d = arg;
+
+	(void)answers;
+	d->healthy = true;
+	for (uint32_t i = 0; i < n; i++) {
+		if (errs[i] == 0)
+			continue;
+		d->healthy = false;
+		log_warn("worker %u does not answer", i);
+	}
+}
+
+static void daemon_ask_heartbeat(struct daemon *d)
+{
+	static const struct inquiry_kind kind = { daemon_heartbeat_work, NULL };
+
+	(void)inquiry_ask(&d->inquirer, &kind, INQUIRY_ALL, &kind, 0,
+			  daemon_heartbeat_done, d);
+}
+
+static bool daemon_is_healthy(void *arg)
+{
+	return ((struct daemon *)arg)->healthy;
+}
+
+static void daemon_on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)fd;
+	(void)what;
+	registry_tick(&d->registry, clock_now_us());
+	daemon_ask_heartbeat(d);
+}
+
+static int daemon_base_init(struct daemon *d)
+{
+	/* Answers to inquiries always fit: each was asked for. */
+	int err = mailbox_init(&d->box, UINT32_MAX);
+
+	if (err < 0)
+		return err;
+	if (getrandom(&d->instance, sizeof(d->instance), 0) !=
+	    sizeof(d->instance))
+		d->instance = clock_now_us();
+	d->base = event_base_new();
+	if (d->base) {
+		d->ev_mail = event_new(d->base, d->box.fd, EV_READ | EV_PERSIST,
+				       daemon_on_mail, d);
+		d->ev_tick =
+			event_new(d->base, -1, EV_PERSIST, daemon_on_tick, d);
+	}
+	if (d->ev_mail && d->ev_tick && event_add(d->ev_mail, NULL) == 0)
+		return 0;
+	return -ENOMEM;
+}
+
+static void daemon_base_fini(struct daemon *d)
+{
+	mailbox_close(&d->box);
+	mailbox_run(&d->box, d);
+	if (d->ev_mail)
+		event_free(d->ev_mail);
+	if (d->ev_tick)
+		event_free(d->ev_tick);
+	if (d->base)
+		event_base_free(d->base);
+	mailbox_fini(&d->box);
+}
+
+/* One xtcpd per state directory: the lock goes with the process. */
+static int daemon_lock_init(struct daemon *d)
+{
+	char path[DAEMON_PATH_MAX];
+
+	if (mkdir(d->conf->state_dir, 0755) < 0 && errno != EEXIST) {
+		log_error("state-dir %s: %s", d->conf->state_dir,
+			  strerror(errno));
+		return -errno;
+	}
+	daemon_path(d, "lock", path);
+	d->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (d->lock_fd < 0) {
+		log_error("%s: %s", path, strerror(errno));
+		return -errno;
+	}
+	if (flock(d->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		close(d->lock_fd);
+		log_error(
+			"state-dir %s is in use by another xtcpd: stop it, or give this one "
+			"a state-dir of its own",
+			d->conf->state_dir);
+		return -EBUSY;
+	}
+	return 0;
+}
+
+static void daemon_lock_fini(struct daemon *d)
+{
+	close(d->lock_fd);
+}
+
+static void daemon_arena_vips(struct daemon *d)
+{
+	const struct conf_tun *tun = &d->conf->tun;
+
+	for (uint32_t i = 0; i < tun->n_vips; i++) {
+		d->arena.header->vips[i].family = tun->vips[i].family;
+		memcpy(d->arena.header->vips[i].bytes, tun->vips[i].bytes, 16);
+	}
+}
+
+static int daemon_arena_init(struct daemon *d)
+{
+	const struct arena_sizes sizes = {
+		.workers = d->conf->workers,
+		.max_connections = d->conf->max_connections,
+		.rx_bytes = 2 * registry_own_bytes_max(d->conf),
+		.tx_bytes = d->conf->transmit_buffer_bytes,
+	};
+	char path[DAEMON_PATH_MAX], old[DAEMON_PATH_MAX];
+	int err;
+
+	daemon_path(d, "arena", path);
+	daemon_path(d, "arena.old", old);
+	if (rename(path, old) == 0)
+		log_warn(
+			"%s of an earlier run is set aside as %s: its connections are not taken "
+			"over",
+			path, old);
+	err = arena_create(&d->arena, path, &sizes);
+	if (err < 0) {
+		log_error("%s: %s", path, strerror(-err));
+		return err;
+	}
+	daemon_arena_vips(d);
+	return 0;
+}
+
+/*
+ * After a clean stop nobody takes the connections over: their memory goes too.
+ * What a crash leaves is set aside by the next start.
+ */
+static void daemon_arena_fini(struct daemon *d)
+{
+	char path[DAEMON_PATH_MAX];
+
+	arena_close(&d->arena);
+	daemon_path(d, "arena", path);
+	unlink(path);
+}
+
+static int daemon_tun_init(struct daemon *d)
+{
+	return tun_open(&d->tun, &d->conf->tun, d->conf->workers);
+}
+
+static void daemon_tun_fini(struct daemon *d)
+{
+	tun_close(d->tun);
+}
+
+static int daemon_workers_init(struct daemon *d)
+{
+	struct worker_setup setup = {
+		.n_workers = d->conf->workers,
+		.arena = &d->arena,
+		.mtu = (uint16_t)d->conf->tun.mtu,
+		.instance = d->instance,
+		.pcap_path = d->options.pcap_path,
+	};
+	int err = 0;
+
+	if (setup.n_workers > 1)
+		err = handover_new(&d->handover, setup.n_workers,
+				   worker_packet_max(setup.mtu));
+	setup.handover = d->handover;
+	while (!err && d->n_workers < setup.n_workers) {
+		setup.index = d->n_workers;
+		setup.tun_fd = tun_queue(d->tun, setup.index);
+		err = worker_new(&d->workers[d->n_workers], &setup);
+		d->n_workers += !err;
+	}
+	if (err < 0)
+		log_error("workers: %s", strerror(-err));
+	return err;
+}
+
+static void daemon_workers_fini(struct daemon *d)
+{
+	for (uint32_t i = 0; i < d->n_workers; i++) {
+		mailbox_close(&d->workers[i]->box);
+		mailbox_run(&d->workers[i]->box, d->workers[i]);
+		worker_free(d->workers[i]);
+	}
+	handover_free(d->handover);
+}
+
+static int daemon_registry_init(struct daemon *d)
+{
+	registry_init(&d->registry, d->workers, d->conf->workers, d->conf);
+	return 0;
+}
+
+static void daemon_registry_fini(struct daemon *d)
+{
+	registry_fini(&d->registry);
+}
+
+static void daemon_start_fini(struct daemon *d)
+{
+	for (uint32_t i = 0; i < d->n_workers; i++)
+		worker_stop(d->workers[i]);
+}
+
+static int daemon_start_init(struct daemon *d)
+{
+	int err = registry_apply(&d->registry, d->conf);
+
+	for (uint32_t i = 0; !err && i < d->n_workers; i++)
+		err = worker_start(d->workers[i]);
+	if (err < 0) {
+		log_error("starting the workers: %s", strerror(-err));
+		daemon_start_fini(d);
+	}
+	return err;
+}
+
+static int daemon_attach_init(struct daemon *d)
+{
+	return attach_open(&d->attach, d->base, &d->conf->attach, &d->registry,
+			   d->instance);
+}
+
+static void daemon_attach_fini(struct daemon *d)
+{
+	attach_close(d->attach);
+}
+
+static int daemon_control_init(struct daemon *d)
+{
+	return control_open(&d->control, d->base, &d->conf->control, &d->view);
+}
+
+static void daemon_control_fini(struct daemon *d)
+{
+	control_close(d->control);
+}
+
+static int daemon_metrics_init(struct daemon *d)
+{
+	if (!d->conf->has_metrics)
+		return 0;
+	return metrics_open(&d->metrics, d->base, &d->conf->metrics_addr,
+			    &d->view);
+}
+
+static void daemon_metrics_fini(struct daemon *d)
+{
+	metrics_close(d->metrics);
+}
+
+static int daemon_inquirer_init(struct daemon *d)
+{
+	const struct timeval tv = { DAEMON_TICK_S, 0 };
+
+	d->inquirer = (struct inquirer){
+		.base = d->base,
+		.box = &d->box,
+		.workers = d->workers,
+		.n_workers = d->n_workers,
+	};
+	d->healthy = true;
+	return event_add(d->ev_tick, &tv);
+}
+
+static void daemon_inquirer_fini(struct daemon *d)
+{
+	event_del(d->ev_tick);
+	inquirer_cancel(&d->inquirer);
+}
+
+static int daemon_watchdog_init(struct daemon *d)
+{
+	return notify_watchdog_new(&d->watchdog, d->base, daemon_is_healthy, d);
+}
+
+static void daemon_watchdog_fini(struct daemon *d)
+{
+	notify_watchdog_free(d->watchdog);
+}
+
+static void daemon_on_stop(evutil_socket_t sig, short what, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)what;
+	log_info("%s: stopping", sig == SIGINT ? "SIGINT" : "SIGTERM");
+	notify_stopping();
+	event_base_loopbreak(d->base);
+}
+
+static void daemon_report(void *arg, const char *line)
+{
+	(void)arg;
+	log_warn("reload: %s", line);
+}
+
+static void daemon_on_reload(evutil_socket_t sig, short what, void *arg)
+{
+	struct daemon *d = arg;
+
+	(void)sig;
+	(void)what;
+	notify_reloading();
+	if (daemon_reload(d, daemon_report, NULL) < 0)
+		log_error("reload: the configuration is as it was");
+	notify_ready();
+}
+
+static void daemon_signals_fini(struct daemon *d)
+{
+	for (int i = 0; i < DAEMON_SIGNALS; i++)
+		if (d->ev_signals[i])
+			event_free(d->ev_signals[i]);
+}
+
+static int daemon_signals_init(struct daemon *d)
+{
+	static const struct {
+		int sig;
+		event_callback_fn on;
+	} signals[DAEMON_SIGNALS] = {
+		{ SIGTERM, daemon_on_stop },
+		{ SIGINT, daemon_on_stop },
+		{ SIGHUP, daemon_on_reload },
+	};
+
+	for (int i = 0; i < DAEMON_SIGNALS; i++) {
+		d->ev_signals[i] =
+			evsignal_new(d->base, signals[i].sig, signals[i].on, d);
+		if (!d->ev_signals[i] ||
+		    event_add(d->ev_signals[i], NULL) < 0) {
+			daemon_signals_fini(d);
+			return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*init)(struct daemon *d);
+	void (*fini)(struct daemon *d);
+	bool fini_failed; /* fini() also cleans up after a failed init() */
+} daemon_steps[] = {
+	{ "event loop", daemon_base_init, daemon_base_fini, true },
+	{ "lock", daemon_lock_init, daemon_lock_fini, false },
+	{ "arena", daemon_arena_init, daemon_arena_fini, false },
+	{ "TUN device", daemon_tun_init, daemon_tun_fini, false },
+	{ "registry", daemon_registry_init, daemon_registry_fini, false },
+	{ "workers", daemon_workers_init, daemon_workers_fini, true },
+	{ "start", daemon_start_init, daemon_start_fini, false },
+	{ "attach socket", daemon_attach_init, daemon_attach_fini, false },
+	{ "control socket", daemon_control_init, daemon_control_fini, false },
+	{ "metrics", daemon_metrics_init, daemon_metrics_fini, false },
+	{ "inquirer", daemon_inquirer_init, daemon_inquirer_fini, false },
+	{ "watchdog", daemon_watchdog_init, daemon_watchdog_fini, false },
+	{ "signals", daemon_signals_init, daemon_signals_fini, false },
+};
+
+static void daemon_unwind(struct daemon *d, size_t n)
+{
+	while (n-- > 0)
+		daemon_steps[n].fini(d);
+}
+
+static int daemon_up(struct daemon *d)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(daemon_steps); i++) {
+		int err = daemon_steps[i].init(d);
+
+		if (err < 0) {
+			log_error("could not start: %s: %s",
+				  daemon_steps[i].name, strerror(-err));
+			daemon_unwind(d,
+				      daemon_steps[i].fini_failed ? i + 1 : i);
+			return err;
+		}
+	}
+	return 0;
+}
+
+int daemon_run(const struct daemon_options *options, struct conf *conf)
+{
+	struct daemon *d = calloc(1, sizeof(*d));
+	int err;
+
+	if (!d) {
+		conf_free(conf);
+		return -ENOMEM;
+	}
+	d->options = *options;
+	d->conf = conf;
+	d->started_us = clock_now_us();
+	signal(SIGPIPE, SIG_IGN);
+	daemon_view_init(d);
+	err = daemon_up(d);
+	if (err == 0) {
+		log_info("serving: %u workers, %u groups, device %s",
+			 d->n_workers, d->conf->n_groups, d->conf->tun.name);
+		notify_ready();
+		if (options->ready)
+			options->ready(options->ready_arg);
+		event_base_dispatch(d->base);
+		daemon_unwind(d, ARRAY_SIZE(daemon_steps));
+	}
+	conf_free(d->conf);
+	free(d);
+	return err;
+}

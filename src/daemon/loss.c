@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * loss - what becomes of the connections of a stream that is lost.
+ *
+ * There is no list of a stream's connections, as an idle one has nothing to
+ * be on it with (I3 of the design). What has to be found is found by its kind:
+ *
+ *	requests in hand	each has a block: one walk over the blocks in use
+ *	a held SYN that was
+ *	OPENed			likewise
+ *	an end of stream that	the record alone, in CLOSE-WAIT: a sweep over all
+ *	the lost one had to	records, a slice per tick; again when there was no
+ *	answer with CLOSE	stream to tell, once there is one
+ *	the rest		needs nothing: rec.slot names a dead slot, and the
+ *				next bytes find another stream (balance.h)
+ */
+#include "daemon/loss.h"
+
+#include "base/bitmap.h"
+#include "base/seq.h"
+#include "daemon/bstream.h"
+#include "daemon/deliver.h"
+
+/* Records per slice: some 100 us of memory reads. */
+#define LOSS_SWEEP_RECS 16384u
+
+/* An active connection of the lost stream. */
+static void loss_conn(struct group *g, uint32_t ri)
+{
+	struct stack *st = g->gs->st;
+	struct rec *rec = &st->sh->recs[ri];
+	struct blk *blk = groups_blk(g->gs, rec);
+	bool in_hand = seq_gt(blk->rcv_dlv, blk->rcv_app);
+
+	/* The stream's own list and its counts go with it. */
+	if (blk->app_list == APP_LIST_STREAM)
+		blk->app_list = APP_LIST_NONE;
+	deliver_unlist(g, rec, blk);
+	blk->app_flags &= (uint8_t) ~(APP_INFLIGHT | APP_CREDIT_DUE);
+	if (rec->state == TCP_GONE) {
+		stack_forget(st, ri);
+		return;
+	}
+	if (g->on_loss == CONF_LOSS_RESET && in_hand) {
+		groups_count(g->gs, WC_loss_reset);
+		blk->app_flags = 0;
+		stack_abort(st, ri, g->gs->now_us);
+		return;
+	}
+	if (in_hand) {
+		groups_count(g->gs, WC_loss_undelivered);
+		stack_undeliver(st, ri);
+	}
+	if (rec->state == TCP_SYN_HELD)
+		blk->app_flags |= APP_OPEN_DUE;
+	if (rec->flags & REC_FIN_RCVD && rec->state == TCP_CLOSE_WAIT)
+		blk->app_flags |= APP_EOF_DUE;
+	deliver_conn(g, ri, false);
+}
+
+void loss_stream(struct group *g, struct bstream *s)
+{
+	struct shard *sh = g->gs->st->sh;
+	uint32_t bi;
+
+	for (bi = bitmap_next_used(&sh->blk_map, 0); bi != BITMAP_NONE;
+	     bi = bitmap_next_used(&sh->blk_map, bi + 1)) {
+		uint32_t ri = sh->blks[bi].rec;
+		const struct rec *rec = &sh->recs[ri];
+
+		if (rec->group == g->id && rec->slot == s->slot &&
+		    !(rec->flags & REC_ORPHAN))
+			loss_conn(g, ri);
+	}
+	s->waiting = (struct conn_list){ NIL, NIL, 0 };
+	s->backend->inflight -= s->inflight;
+	s->inflight = 0;
+	g->sweeping = true;
+	g->sweep_at = 0;
+}
+
+/* Must the end of this connection's stream be told anew? */
+static bool loss_is_orphaned_eof(const struct group *g, const struct rec *rec)
+{
+	return rec->state == TCP_CLOSE_WAIT && rec->group == g->id &&
+	       rec->block == NIL && rec->flags & REC_FIN_RCVD &&
+	       !(rec->flags & REC_ORPHAN) && rec->slot &&
+	       !g->slots[rec->slot].stream;
+}
+
+void loss_sweep(struct group *g)
+{
+	struct shard *sh = g->gs->st->sh;
+	uint32_t end = min_u32(g->sweep_at + LOSS_SWEEP_RECS,
+			       bitmap_highwater(&sh->rec_map));
+
+	if (!g->sweeping || g->n_live == 0)
+		return;
+	for (uint32_t ri = g->sweep_at; ri < end; ri++)
+		if (loss_is_orphaned_eof(g, &sh->recs[ri]) &&
+		    deliver_eof_again(g, ri) < 0)
+			g->sweep_again = true;
+	g->sweep_at += LOSS_SWEEP_RECS;
+	if (g->sweep_at < bitmap_highwater(&sh->rec_map))
+		return;
+	g->sweeping = g->sweep_again;
+	g->sweep_again = false;
+	g->sweep_at = 0;
+}
+
+void loss_clear_slot(struct group *g, uint32_t slot)
+{
+	struct shard *sh = g->gs->st->sh;
+	uint32_t end = bitmap_highwater(&sh->rec_map);
+
+	groups_count(g->gs, WC_slot_scans);
+	for (uint32_t ri = 0; ri < end; ri++) {
+		struct rec *rec = &sh->recs[ri];
+
+		if (rec->state == TCP_FREE || rec->group != g->id ||
+		    rec->slot != slot)
+			continue;
+		rec->slot = 0;
+		rec->flags &= (uint16_t)~REC_TOLD;
+	}
+	g->slots[slot].used = false;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * loss - what becomes of the connections of a stream that is lost.
+ */
+#ifndef XTCP_DAEMON_LOSS_H
+#define XTCP_DAEMON_LOSS_H
+
+#include "daemon/groups.h"
+
+/*
+ * s is lost and has left its slot: its unacknowledged requests become
+ * undelivered again and wait for another stream (or are reset).
+ */
+void loss_stream(struct group *g, struct bstream *s);
+
+/* One slice of the search for ends of stream that must be told anew. */
+void loss_sweep(struct group *g);
+
+/*
+ * Make a slot number that was used before usable for another stream: no
+ * record names it any more.
+ */
+void loss_clear_slot(struct group *g, uint32_t slot);
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "daemon/daemon.h"
+
+/*
+ * A group's id is its place in the file, and records name it: so what is there
+ * must stay where it is, and new groups and pools come last.
+ */
+static bool reload_keeps_places(const struct conf *running,
+				const struct conf *wanted, conf_report report,
+				void *arg)
+{
+	bool ok = wanted->n_groups >= running->n_groups &&
+		  wanted->n_pools >= running->n_pools;
+
+	for (uint32_t i = 0; ok && i < running->n_pools; i++)
+		ok = strcmp(running->pools[i].name, wanted->pools[i].name) == 0;
+	for (uint32_t i = 0; ok && i < running->n_groups; i++)
+		ok = strcmp(running->groups[i].name, wanted->groups[i].name) ==
+			     0 &&
+		     running->groups[i].port == wanted->groups[i].port;
+	if (!ok)
+		report(arg,
+		       "groups and pools: removing, renaming, moving, or adding before the "
+		       "last one needs a restart; nothing was changed");
+	return ok;
+}
+
+int daemon_reload(struct daemon *d, conf_report report, void *arg)
+{
+	struct conf *wanted = conf_load(d->options.conf_path, report, arg);
+	struct conf *old = d->conf;
+	int err;
+
+	if (!wanted)
+		return -EINVAL;
+	conf_needs_restart(old, wanted, report, arg);
+	if (!reload_keeps_places(old, wanted, report, arg)) {
+		conf_free(wanted);
+		return 0;
+	}
+	err = registry_apply(&d->registry, wanted);
+	if (err < 0)
+		report(arg, "a worker is too far behind: try again");
+	/* What needs a restart stays as it runs. */
+	wanted->max_connections = old->max_connections;
+	wanted->workers = old->workers;
+	wanted->transmit_buffer_bytes = old->transmit_buffer_bytes;
+	memcpy(wanted->state_dir, old->state_dir, sizeof(wanted->state_dir));
+	wanted->tun = old->tun;
+	wanted->control = old->control;
+	wanted->attach = old->attach;
+	wanted->has_metrics = old->has_metrics;
+	wanted->metrics_addr = old->metrics_addr;
+	d->conf = wanted;
+	conf_free(old);
+	log_info("configuration reloaded from %s", d->options.conf_path);
+	return err;
+}

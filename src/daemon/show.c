@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * show - from the workers' snapshots to what an operator or a script reads.
+ *
+ * The names are an interface: scripts use them, xtcpctl(1) lists them. Each
+ * function makes one command's result; an object that could not get memory is
+ * null in it, which is as far as that is handled.
+ */
+#include "daemon/show.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/bytes.h"
+
+#ifndef PACKAGE_VERSION
+#define PACKAGE_VERSION "unknown"
+#endif
+
+static void show_number(struct json_object *obj, const char *key,
+			uint64_t value)
+{
+	int64_t v = value > INT64_MAX ? INT64_MAX : (int64_t)value;
+
+	json_object_object_add(obj, key, json_object_new_int64(v));
+}
+
+static void show_text(struct json_object *obj, const char *key,
+		      const char *value)
+{
+	json_object_object_add(obj, key, json_object_new_string(value));
+}
+
+static void show_bool(struct json_object *obj, const char *key, bool value)
+{
+	json_object_object_add(obj, key, json_object_new_boolean(value));
+}
+
+/* A new object, at key of obj. */
+static struct json_object *show_inside(struct json_object *obj, const char *key)
+{
+	struct json_object *inner = json_object_new_object();
+
+	json_object_object_add(obj, key, inner);
+	return inner;
+}
+
+/* {"in": in, "out": out} */
+static void show_both_ways(struct json_object *obj, const char *key,
+			   uint64_t in, uint64_t out)
+{
+	struct json_object *inner = show_inside(obj, key);
+
+	show_number(inner, "in", in);
+	show_number(inner, "out", out);
+}
+
+static void show_connection_counts(struct json_object *obj,
+				   uint64_t established, uint64_t active,
+				   uint64_t half_open, uint64_t time_wait)
+{
+	struct json_object *inner = show_inside(obj, "connections");
+
+	show_number(inner, "established", established);
+	show_number(inner, "active", active);
+	show_number(inner, "half_open", half_open);
+	show_number(inner, "time_wait", time_wait);
+}
+
+/* Messages, bytes and segments by the counters' names. */
+static void show_traffic(struct json_object *obj,
+			 uint64_t (*count)(const void *, const char *),
+			 const void *from)
+{
+	struct json_object *segments;
+
+	show_number(obj, "accepted", count(from, "conn_accepted"));
+	show_number(obj, "refused", count(from, "conn_refused"));
+	show_both_ways(obj, "messages", count(from, "msgs_in"),
+		       count(from, "msgs_out"));
+	show_both_ways(obj, "bytes", count(from, "bytes_in"),
+		       count(from, "bytes_out"));
+	segments = show_inside(obj, "segments");
+	show_number(segments, "in", count(from, "segs_in"));
+	show_number(segments, "out", count(from, "segs_out"));
+	show_number(segments, "retransmitted",
+		    count(from, "segs_retransmitted"));
+	show_number(segments, "pure_acks_out", count(from, "pure_acks_out"));
+	show_number(segments, "pure_acks_saved",
+		    count(from, "pure_acks_saved"));
+}
+
+static uint64_t show_count_total(const void *from, const char *name)
+{
+	return totals_counter(from, name);
+}
+
+static uint64_t show_count_worker(const void *from, const char *name)
+{
+	return totals_counter_of(from, name);
+}
+
+struct json_object *show_info(const struct show_input *in)
+{
+	struct json_object *obj = json_object_new_object();
+	const struct totals *t = in->totals;
+	struct json_object *workers;
+
+	show_text(obj, "version", PACKAGE_VERSION);
+	show_number(obj, "uptime_ms", in->view->uptime_ms(in->view->self));
+	workers = show_inside(obj, "workers");
+	show_number(workers, "answered", t->answered);
+	show_number(workers, "silent", t->silent);
+	show_connection_counts(obj, t->established, t->active, t->half_open,
+			       t->time_wait);
+	show_traffic(obj, show_count_total, t);
+	show_number(obj, "recovered_connections",
+		    totals_counter(t, "recovered_connections"));
+	show_number(obj, "lost_in_recovery",
+		    totals_counter(t, "lost_in_recovery"));
+	return obj;
+}
+
+static struct json_object *show_pool(const struct conf *conf, uint32_t i,
+				     const struct totals_pool *pool)
+{
+	struct json_object *obj = json_object_new_object();
+	char text[TOTALS_NAME_BYTES];
+	uint32_t groups = 0;
+
+	for (uint32_t g = 0; g < conf->n_groups; g++)
+		groups += conf->groups[g].pool == i;
+	show_text(obj, "name", totals_pool_name(conf, i, text));
+	show_number(obj, "used_bytes", pool->used_bytes);
+	show_number(obj, "limit_bytes", pool->limit_bytes);
+	if (i < conf->n_pools) {
+		show_number(obj, "throttle_high", conf->pools[i].throttle_high);
+		show_number(obj, "throttle_low", conf->pools[i].throttle_low);
+		show_number(obj, "groups", groups);
+	}
+	show_number(obj, "throttled_workers", pool->throttled);
+	return obj;
+}
+
+struct json_object *show_pools(const struct show_input *in)
+{
+	const struct conf *conf = in->view->conf(in->view->self);
+	struct json_object *list = json_object_new_array();
+
+	for (uint32_t i = 0; i < in->totals->n_pools; i++)
+		if (in->totals->pools[i].limit_bytes > 0)
+			json_object_array_add(list,
+					      show_pool(conf, i,
+							&in->totals->pools[i]));
+	return list;
+}
+
+static void show_group_settings(struct json_object *obj,
+				const struct conf *conf,
+				const struct conf_group *g)
+{
+	static const char *const acks[] = { "deferred", "delivered",
+					    "immediate" };
+
+	show_text(obj, "pool", conf->pools[g->pool].name);
+	show_number(obj, "port", g->port);
+	show_text(obj, "ack", acks[g->ack]);
+	json_object_object_add(obj, "priority",
+			       json_object_new_int(g->priority));
+	show_number(obj, "max_connections", g->max_connections);
+}
+
+static struct json_object *show_group(const struct conf *conf,
+				      const struct snapshot_group *g)
+{
+	struct json_object *obj = json_object_new_object();
+	char text[TOTALS_NAME_BYTES];
+
+	show_text(obj, "name", totals_group_name(conf, g->id, text));
+	show_number(obj, "id", g->id);
+	if (g->id > 0 && g->id <= conf->n_groups)
+		show_group_settings(obj, conf, &conf->groups[g->id - 1]);
+	show_number(obj, "connections", g->connections);
+	show_number(obj, "half_open", g->half_open);
+	show_number(obj, "accepted", g->accepted);
+	show_number(obj, "refused", g->refused);
+	show_both_ways(obj, "messages", g->messages_in, g->messages_out);
+	show_both_ways(obj, "bytes", g->bytes_in, g->bytes_out);
+	show_number(obj, "waiting", g->waiting);
+	return obj;
+}
+
+struct json_object *show_groups(const struct show_input *in)
+{
+	const struct conf *conf = in->view->conf(in->view->self);
+	struct json_object *list = json_object_new_array();
+
+	for (uint32_t i = 0; i < in->totals->n_groups; i++)
+		json_object_array_add(list,
+				      show_group(conf, &in->totals->groups[i]));
+	return list;
+}
+
+static struct json_object *show_backend(const struct conf *conf,
+					const struct snapshot_backend *b)
+{
+	struct json_object *obj = json_object_new_object();
+	char text[TOTALS_NAME_BYTES];
+
+	show_text(obj, "name", b->name);
+	show_text(obj, "group", totals_group_name(conf, b->group, text));
+	show_text(obj, "address", b->address);
+	show_text(obj, "state", b->state);
+	show_number(obj, "streams_up", b->streams_up);
+	show_number(obj, "streams_wanted", b->streams_wanted);
+	show_number(obj, "inflight", b->inflight);
+	show_both_ways(obj, "messages", b->messages_in, b->messages_out);
+	show_both_ways(obj, "bytes", b->bytes_in, b->bytes_out);
+	show_number(obj, "redelivered", b->redelivered);
+	show_number(obj, "reconnects", b->reconnects);
+	return obj;
+}
+
+struct json_object *show_backends(const struct show_input *in)
+{
+	const struct conf *conf = in->view->conf(in->view->self);
+	struct json_object *list = json_object_new_array();
+
+	for (uint32_t i = 0; i < in->totals->n_backends; i++)
+		json_object_array_add(
+			list, show_backend(conf, &in->totals->backends[i]));
+	return list;
+}
+
+static struct json_object *show_worker(uint32_t i, const struct snapshot *snap)
+{
+	struct json_object *obj = json_object_new_object();
+
+	show_number(obj, "worker", i);
+	show_bool(obj, "answered", snap != NULL);
+	if (!snap)
+		return obj;
+	show_connection_counts(obj, snap->established, snap->active,
+			       snap->half_open, snap->time_wait);
+	show_traffic(obj, show_count_worker, snap);
+	return obj;
+}
+
+struct json_object *show_workers(const struct show_input *in)
+{
+	struct json_object *list = json_object_new_array();
+
+	for (uint32_t i = 0; i < in->n_workers; i++)
+		json_object_array_add(list, show_worker(i, in->snaps[i]));
+	return list;
+}
+
+struct json_object *show_memory(const struct show_input *in)
+{
+	const struct snapshot_memory *m = &in->totals->memory;
+	uint64_t arena = in->view->arena_resident_bytes(in->view->self);
+	struct json_object *obj = json_object_new_object();
+
+	show_number(obj, "arena_resident_bytes", arena);
+	show_number(obj, "records", m->records);
+	show_number(obj, "bytes_per_record",
+		    m->records ? arena / m->records : 0);
+	show_number(obj, "active_blocks", m->active_blocks);
+	show_number(obj, "receive_pool_bytes", m->receive_pool_bytes);
+	show_number(obj, "transmit_buffer_bytes", m->transmit_buffer_bytes);
+	show_number(obj, "process_resident_bytes",
+		    totals_process_resident_bytes());
+	return obj;
+}
+
+struct json_object *show_counters(const struct show_input *in)
+{
+	struct json_object *obj = json_object_new_object();
+
+	for (uint32_t i = 0; i < in->totals->n_counters && counter_name(i); i++)
+		show_number(obj, counter_name(i), in->totals->counters[i]);
+	for (size_t i = 0; i < in->n_own_counters; i++)
+		show_number(obj, in->own_counters[i].name,
+			    in->own_counters[i].value);
+	return obj;
+}
+
+/* "192.0.2.10:5222" or "[2001:db8::10]:5222" */
+static void show_endpoint(struct json_object *obj, const char *key,
+			  const struct conf_ip *ip, uint16_t port)
+{
+	bool v6 = ip->family == 6;
+	char host[INET6_ADDRSTRLEN] = "?";
+	char text[INET6_ADDRSTRLEN + sizeof("[]:65535")];
+
+	inet_ntop(v6 ? AF_INET6 : AF_INET, ip->bytes, host, sizeof(host));
+	snprintf(text, sizeof(text), "%s%s%s:%u", v6 ? "[" : "", host,
+		 v6 ? "]" : "", port);
+	show_text(obj, key, text);
+}
+
+static void show_conn_more(struct json_object *obj,
+			   const struct snapshot_conn *c)
+{
+	show_number(obj, "rcv_acked", c->rcv_acked);
+	show_number(obj, "snd_acked", c->snd_acked);
+	show_number(obj, "snd_wnd", c->snd_wnd);
+	show_number(obj, "rcv_wnd", c->rcv_wnd);
+	show_number(obj, "cwnd", c->cwnd);
+	show_number(obj, "ssthresh", c->ssthresh);
+	show_number(obj, "mss", c->mss);
+	show_number(obj, "srtt_us", c->srtt_us);
+	show_number(obj, "rttvar_us", c->rttvar_us);
+	show_number(obj, "rto_us", c->rto_us);
+	show_number(obj, "retransmits", c->retransmits);
+	show_bool(obj, "wscale", c->wscale);
+	show_bool(obj, "timestamps", c->timestamps);
+	show_bool(obj, "sack", c->sack);
+}
+
+struct json_object *show_conn(const struct conf *conf,
+			      const struct snapshot_conn *c, bool all)
+{
+	struct json_object *obj = json_object_new_object();
+	char text[TOTALS_NAME_BYTES], id[sizeof("0123456789abcdef")];
+
+	/* text: a script's number may have no more than 53 bits */
+	snprintf(id, sizeof(id), "%016" PRIx64, c->id);
+	show_text(obj, "id", id);
+	show_text(obj, "group", totals_group_name(conf, c->group, text));
+	show_text(obj, "state", c->state);
+	show_endpoint(obj, "remote", &c->remote, c->remote_port);
+	show_endpoint(obj, "local", &c->local, c->local_port);
+	show_bool(obj, "active", c->active);
+	show_number(obj, "rcv_held_bytes", c->rcv_held_bytes);
+	show_number(obj, "snd_queued_bytes", c->snd_queued_bytes);
+	show_number(obj, "idle_ms", c->idle_ms);
+	show_text(obj, "backend", c->backend);
+	if (all)
+		show_conn_more(obj, c);
+	return obj;
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * view - struct workers_view over inquiries: what control and metrics ask.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "daemon/clock.h"
+#include "daemon/daemon.h"
+#include "daemon/snapshot_take.h"
+
+/* Who waits for an inquiry's outcome. */
+struct view_ask {
+	void (*snapshots)(void *arg, struct snapshot *const *snaps,
+			  uint32_t n_workers);
+	void (*outcome)(void *arg, int err);
+	void *arg;
+};
+
+struct view_drain {
+	char name[CONF_NAME_MAX];
+	uint16_t group;
+	bool on;
+};
+
+static struct view_ask *view_ask_new(void (*outcome)(void *arg, int err),
+				     void *arg)
+{
+	struct view_ask *ask = calloc(1, sizeof(*ask));
+
+	if (!ask)
+		return NULL;
+	ask->outcome = outcome;
+	ask->arg = arg;
+	return ask;
+}
+
+static int view_start(struct daemon *d, const struct inquiry_kind *kind,
+		      uint32_t only, const void *args, size_t bytes,
+		      inquiry_done done, struct view_ask *ask)
+{
+	int err = ask ? inquiry_ask(&d->inquirer, kind, only, args, bytes, done,
+				    ask)
+		      : -ENOMEM;
+
+	if (err < 0)
+		free(ask);
+	return err;
+}
+
+static void *view_snapshot_work(struct worker *w, const void *args,
+				int *ret_err)
+{
+	struct snapshot *snap = snapshot_take(&w->gs, args);
+
+	*ret_err = snap ? 0 : -ENOMEM;
+	return snap;
+}
+
+static void view_snapshot_drop(void *answer)
+{
+	snapshot_free(answer);
+}
+
+static void view_snapshot_done(void *arg, void *const *answers, const int *errs,
+			       uint32_t n)
+{
+	struct snapshot *snaps[ARENA_WORKERS_MAX];
+	struct view_ask *ask = arg;
+
+	(void)errs;
+	for (uint32_t i = 0; i < n; i++)
+		snaps[i] = answers[i];
+	ask->snapshots(ask->arg, snaps, n);
+	free(ask);
+}
+
+static int view_snapshot(void *self, const struct snapshot_query *query,
+			 void (*cb)(void *arg, struct snapshot *const *snaps,
+				    uint32_t n_workers),
+			 void *arg)
+{
+	static const struct inquiry_kind kind = { view_snapshot_work,
+						  view_snapshot_drop };
+	struct view_ask *ask = view_ask_new(NULL, arg);
+
+	if (ask)
+		ask->snapshots = cb;
+	return view_start(self, &kind, INQUIRY_ALL, query, sizeof(*query),
+			  view_snapshot_done, ask);
+}
+
+/* One worker was asked: its word is the outcome. */
+static void view_one_done(void *arg, void *const *answers, const int *errs,
+			  uint32_t n)
+{
+	struct view_ask *ask = arg;
+	int err = -ENOENT;
+
+	(void)answers;
+	for (uint32_t i = 0; i < n; i++)
+		if (errs[i] != -EAGAIN)
+			err = errs[i];
+	ask->outcome(ask->arg, err);
+	free(ask);
+}
+
+/* All were asked: done when one did it, and none was silent. */
+static void view_all_done(void *arg, void *const *answers, const int *errs,
+			  uint32_t n)
+{
+	struct view_ask *ask = arg;
+	int err = -ENOENT;
+
+	(void)answers;
+	for (uint32_t i = 0; i < n && err != -ETIMEDOUT; i++)
+		if (errs[i] == 0 || errs[i] == -ETIMEDOUT)
+			err = errs[i];
+	ask->outcome(ask->arg, err);
+	free(ask);
+}
+
+static void *view_close_work(struct worker *w, const void *args, int *ret_err)
+{
+	uint64_t id;
+
+	memcpy(&id, args, sizeof(id));
+	*ret_err = groups_close_conn(&w->gs, id);
+	return NULL;
+}
+
+static int view_close_conn(void *self, uint64_t conn_id,
+			   void (*cb)(void *arg, int err), void *arg)
+{
+	static const struct inquiry_kind kind = { view_close_work, NULL };
+	struct daemon *d = self;
+
+	if (frame_conn_worker(conn_id) >= d->n_workers)
+		return -ENOENT;
+	return view_start(d, &kind, frame_conn_worker(conn_id), &conn_id,
+			  sizeof(conn_id), view_one_done,
+			  view_ask_new(cb, arg));
+}
+
+static void *view_drain_backend_work(struct worker *w, const void *args,
+				     int *ret_err)
+{
+	const struct view_drain *drain = args;
+
+	*ret_err = groups_drain_backend(&w->gs, drain->name, drain->on) > 0
+			   ? 0
+			   : -ENOENT;
+	return NULL;
+}
+
+static int view_drain_backend(void *self, const char *name, bool on,
+			      void (*cb)(void *arg, int err), void *arg)
+{
+	static const struct inquiry_kind kind = { view_drain_backend_work,
+						  NULL };
+	struct view_drain drain = { .on = on };
+
+	if (strlen(name) >= sizeof(drain.name))
+		return -ENOENT;
+	snprintf(drain.name, sizeof(drain.name), "%s", name);
+	return view_start(self, &kind, INQUIRY_ALL, &drain, sizeof(drain),
+			  view_all_done, view_ask_new(cb, arg));
+}
+
+static void *view_drain_group_work(struct worker *w, const void *args,
+				   int *ret_err)
+{
+	const struct view_drain *drain = args;
+
+	groups_drain_group(&w->gs, drain->group);
+	*ret_err = 0;
+	return NULL;
+}
+
+static int view_drain_group(void *self, const char *name,
+			    void (*cb)(void *arg, int err), void *arg)
+{
+	static const struct inquiry_kind kind = { view_drain_group_work, NULL };
+	struct view_drain drain = { .on = true };
+	struct daemon *d = self;
+
+	for (uint32_t i = 0; i < d->conf->n_groups; i++)
+		if (strcmp(d->conf->groups[i].name, name) == 0)
+			drain.group = (uint16_t)(i + 1);
+	if (drain.group == 0)
+		return -ENOENT;
+	return view_start(d, &kind, INQUIRY_ALL, &drain, sizeof(drain),
+			  view_all_done, view_ask_new(cb, arg));
+}
+
+static int view_reload(void *self, conf_report report, void *arg)
+{
+	return daemon_reload(self, report, arg);
+}
+
+static const struct conf *view_conf(void *self)
+{
+	return ((struct daemon *)self)->conf;
+}
+
+static uint64_t view_uptime_ms(void *self)
+{
+	return (clock_now_us() - ((struct daemon *)self)->started_us) /
+	       USEC_PER_MSEC;
+}
+
+static uint64_t view_arena_resident_bytes(void *self)
+{
+	return arena_resident_bytes(&((struct daemon *)self)->arena);
+}
+
+void daemon_view_init(struct daemon *d)
+{
+	d->view = (struct workers_view){
+		.self = d,
+		.snapshot = view_snapshot,
+		.close_conn = view_close_conn,
+		.drain_backend = view_drain_backend,
+		.drain_group = view_drain_group,
+		.reload = view_reload,
+		.conf = view_conf,
+		.uptime_ms = view_uptime_ms,
+		.arena_resident_bytes = view_arena_resident_bytes,
+	};
+}

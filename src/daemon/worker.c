@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * worker - a thread with its own TUN queue, connections, timers and streams.
+ *
+ * Theory of operation
+ *
+ * Everything is driven by one libevent loop, and whatever the loop reports
+ * becomes one turn:
+ *
+ *	TUN queue readable    read up to 64 packets, parse all (which prefetches),
+ *	                      hand those of other workers over, input our own
+ *	handover ring         up to 64 packets from each other worker
+ *	stream readable ...   bstream.c
+ *	timer                 stack_tick(), groups_tick()
+ *	mail                  a question of the main thread
+ *	      |
+ *	      v
+ *	worker_turn_end(): groups_turn(), then stack_flush(): replies, window
+ *	updates and acknowledgements leave together
+ *
+ * A source gives up after its batch and the loop comes back to it, so that
+ * neither a flood of packets nor a busy stream starves the other.
+ *
+ * Before the loop blocks, handover_sleep() says so and looks at the rings once
+ * more; the turn's begin says that we are awake, which saves the others their
+ * wake-ups while we work.
+ *
+ * Invariants
+ *  I1  shard, stack and groups are touched by this thread alone while it runs.
+ *  I2  a packet is the batch's (or the ring slot's) until stack_input() has
+ *      returned; nothing keeps a pointer into it.
+ */
+#include "daemon/worker.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "daemon/clock.h"
+#include "daemon/pcap.h"
+
+static void worker_count(struct worker *w, enum worker_counter which,
+			 uint64_t n)
+{
+	counter_add(&w->gs.counters[which], n);
+}
+
+static uint64_t worker_clock(void *ctx)
+{
+	struct worker *w = ctx;
+
+	if (w->setup.handover)
+		handover_awake(w->setup.handover, w->setup.index);
+	return clock_now_us();
+}
+
+static void worker_turn_begin(struct worker *w)
+{
+	w->gs.now_us = worker_clock(w);
+}
+
+/* Set the timer when something is due before it. */
+static void worker_arm_timer(struct worker *w)
+{
+	uint64_t at = min_u64(stack_next_us(w->st), w->gs.tick_at_us),
+		 now = w->gs.now_us;
+	struct timeval tv = { 0 };
+
+	if (groups_pending(&w->gs))
+		at = now;
+	at = max_u64(at, 1);
+	if (w->timer_at_us && w->timer_at_us <= at)
+		return;
+	if (at > now) {
+		tv.tv_sec = (time_t)((at - now) / USEC_PER_SEC);
+		tv.tv_usec = (suseconds_t)((at - now) % USEC_PER_SEC);
+	}
+	if (evtimer_add(w->ev_timer, &tv) == 0)
+		w->timer_at_us = at;
+}
+
+static void worker_turn_end(void *ctx)
+{
+	struct worker *w = ctx;
+
+	groups_turn(&w->gs);
+	stack_flush(w->st, w->gs.now_us);
+	worker_arm_timer(w);
+}
+
+static void worker_capture(struct worker *w, const struct iovec *iov,
+			   int iovcnt)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	pcap_write(w->pcap, iov, iovcnt,
+		   (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec);
+}
+
+static void worker_emit(void *ctx, const struct iovec *iov, int iovcnt)
+{
+	struct worker *w = ctx;
+	ssize_t n;
+
+	if (w->pcap)
+		worker_capture(w, iov, iovcnt);
+	do
+		n = writev(w->setup.tun_fd, iov, iovcnt);
+	while (n < 0 && errno == EINTR);
+	if (n >= 0)
+		worker_count(w, WC_tun_packets_out, 1);
+	else if (errno == EAGAIN || errno == ENOBUFS)
+		worker_count(w, WC_tun_write_full, 1);
+	else
+		worker_count(w, WC_tun_write_errors, 1);
+}
+
+/* The device is gone or down: no use in spinning on it. */
+static void worker_tun_failed(struct worker *w, int err)
+{
+	static _Thread_local struct log_ratelimit limit =
+		LOG_RATELIMIT(10 * USEC_PER_SEC, 3);
+
+	worker_count(w, WC_tun_read_errors, 1);
+	if (log_ratelimit_ok(&limit, w->gs.now_us))
+		log_warn("worker %u: reading from the TUN: %s", w->setup.index,
+			 strerror(err));
+	event_del(w->ev_tun);
+	w->tun_paused = true;
+}
+
+static void worker_hand_over(struct worker *w, const struct seg *seg)
+{
+	if (handover_put(w->setup.handover, w->setup.index, seg->worker,
+			 seg->packet, seg->packet_len))
+		worker_count(w, WC_handover_out, 1);
+	else
+		worker_count(w, WC_handover_full, 1);
+}
+
+/* Read a batch. Returns how many packets it has, parsed or not. */
+static uint32_t worker_read(struct worker *w, uint32_t *ret_segs)
+{
+	uint32_t n = 0, segs = 0;
+
+	while (n < WORKER_BATCH) {
+		uint8_t *packet = w->batch + segs * w->stride;
+		ssize_t len = read(w->setup.tun_fd, packet, w->stride);
+
+		if (len <= 0) {
+			if (len == 0 || errno == EAGAIN || errno == EINTR)
+				break;
+			worker_tun_failed(w, errno);
+			break;
+		}
+		n++;
+		if (w->pcap)
+			worker_capture(
+				w, &(struct iovec){ packet, (size_t)len }, 1);
+		/* A packet that is dropped leaves its place to the next. */
+		if (stack_parse(w->st, packet, (size_t)len, &w->segs[segs]))
+			segs++;
+	}
+	*ret_segs = segs;
+	return n;
+}
+
+static void worker_on_tun(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+	uint64_t to_wake = 0;
+	uint32_t segs;
+
+	(void)fd;
+	(void)what;
+	worker_turn_begin(w);
+	worker_count(w, WC_tun_packets_in, worker_read(w, &segs));
+	for (uint32_t i = 0; i < segs; i++) {
+		const struct seg *seg = &w->segs[i];
+
+		if (seg->worker == w->setup.index) {
+			stack_input(w->st, seg, w->gs.now_us);
+		} else {
+			worker_hand_over(w, seg);
+			to_wake |= UINT64_C(1) << seg->worker;
+		}
+	}
+	for (uint32_t i = 0; to_wake; i++, to_wake >>= 1)
+		if (to_wake & 1 && handover_wake(w->setup.handover, i))
+			worker_count(w, WC_handover_wakeups, 1);
+	worker_turn_end(w);
+}
+
+/* Up to a batch from one other worker. Returns whether there were any. */
+static bool worker_take_over(struct worker *w, uint32_t from)
+{
+	struct handover *ho = w->setup.handover;
+	struct handover_packet *packet;
+	struct seg seg;
+	int n;
+
+	for (n = 0; n < WORKER_BATCH; n++) {
+		packet = handover_peek(ho, from, w->setup.index);
+		if (!packet)
+			break;
+		worker_count(w, WC_handover_in, 1);
+		if (stack_parse(w->st, packet->bytes, packet->len, &seg) &&
+		    seg.worker == w->setup.index)
+			stack_input(w->st, &seg, w->gs.now_us);
+		handover_release(ho, from, w->setup.index);
+	}
+	return n > 0;
+}
+
+static void worker_take_over_all(struct worker *w)
+{
+	bool any = false;
+
+	if (!w->setup.handover)
+		return;
+	worker_turn_begin(w);
+	for (uint32_t from = 0; from < w->setup.n_workers; from++)
+		if (from != w->setup.index)
+			any |= worker_take_over(w, from);
+	if (any)
+		worker_turn_end(w);
+}
+
+/* We were woken; the loop looks at the rings anyway. */
+static void worker_on_handover(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)fd;
+	(void)what;
+	handover_clear(w->setup.handover, w->setup.index);
+}
+
+static void worker_on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)fd;
+	(void)what;
+	worker_turn_begin(w);
+	w->timer_at_us = 0;
+	stack_tick(w->st, w->gs.now_us);
+	if (w->gs.now_us >= w->gs.tick_at_us) {
+		groups_tick(&w->gs);
+		if (w->pcap)
+			pcap_flush(w->pcap);
+		if (w->tun_paused && event_add(w->ev_tun, NULL) == 0)
+			w->tun_paused = false;
+	}
+	worker_turn_end(w);
+}
+
+static void worker_on_mail(evutil_socket_t fd, short what, void *arg)
+{
+	struct worker *w = arg;
+
+	(void)fd;
+	(void)what;
+	worker_turn_begin(w);
+	mailbox_run(&w->box, w);
+	worker_turn_end(w);
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+	char name[16];
+
+	snprintf(name, sizeof(name), "worker-%u", w->setup.index);
+	pthread_setname_np(pthread_self(), name);
+	worker_turn_begin(w);
+	worker_turn_end(w);
+	while (!w->stopping) {
+		bool may_sleep =
+			!w->setup.handover ||
+			handover_sleep(w->setup.handover, w->setup.index);
+
+		event_base_loop(w->base,
+				EVLOOP_ONCE |
+					(may_sleep ? 0 : EVLOOP_NONBLOCK));
+		worker_take_over_all(w);
+	}
+	return NULL;
+}
+
+static int worker_init_events(struct worker *w)
+{
+	struct event_config *config = event_config_new();
+
+	if (!config)
+		return -ENOMEM;
+	/* One thread per base: no locks in it. */
+	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK |
+					      EVENT_BASE_FLAG_PRECISE_TIMER);
+	w->base = event_base_new_with_config(config);
+	event_config_free(config);
+	if (!w->base)
+		return -ENOMEM;
+	w->ev_tun = event_new(w->base, w->setup.tun_fd, EV_READ | EV_PERSIST,
+			      worker_on_tun, w);
+	w->ev_mail = event_new(w->base, w->box.fd, EV_READ | EV_PERSIST,
+			       worker_on_mail, w);
+	w->ev_timer = evtimer_new(w->base, worker_on_timer, w);
+	if (!w->ev_tun || !w->ev_mail || !w->ev_timer ||
+	    event_add(w->ev_tun, NULL) < 0 || event_add(w->ev_mail, NULL) < 0)
+		return -ENOMEM;
+	if (!w->setup.handover)
+		return 0;
+	w->ev_handover =
+		event_new(w->base,
+			  handover_fd(w->setup.handover, w->setup.index),
+			  EV_READ | EV_PERSIST, worker_on_handover, w);
+	return w->ev_handover && event_add(w->ev_handover, NULL) == 0 ? 0
+								      : -ENOMEM;
+}
+
+static int worker_init(struct worker *w)
+{
+	const struct stack_ops ops = { .emit = worker_emit, .ctx = w };
+	const struct groups_ops gops = {
+		.clock = worker_clock,
+		.turn_end = worker_turn_end,
+		.ctx = w,
+	};
+	struct stack_limits limits;
+	int err = 0;
+
+	w->stride = worker_packet_max(w->setup.mtu);
+	w->batch = aligned_alloc(64, WORKER_BATCH * w->stride);
+	if (!w->batch)
+		return -ENOMEM;
+	if (w->setup.pcap_path)
+		err = pcap_open(&w->pcap, w->setup.pcap_path, w->setup.index);
+	if (err < 0) {
+		log_error("%s: %s", w->setup.pcap_path, strerror(-err));
+		return err;
+	}
+	err = shard_init(&w->shard, w->setup.arena, w->setup.index,
+			 clock_now_us());
+	if (err < 0)
+		return err;
+	stack_limits_init(&limits, w->setup.mtu);
+	w->st = stack_new(&w->shard, w->setup.n_workers, &ops, &limits,
+			  clock_now_us());
+	if (!w->st)
+		return -ENOMEM;
+	err = worker_init_events(w);
+	if (err < 0)
+		return err;
+	groups_init(&w->gs, w->st, w->base, &gops, w->setup.n_workers,
+		    w->setup.instance);
+	return 0;
+}
+
+int worker_new(struct worker **ret_w, const struct worker_setup *setup)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	int err;
+
+	if (!w)
+		return -ENOMEM;
+	w->setup = *setup;
+	err = mailbox_init(&w->box, WORKER_MAIL_MAX);
+	if (err < 0) {
+		free(w);
+		return err;
+	}
+	err = worker_init(w);
+	if (err < 0) {
+		worker_free(w);
+		return err;
+	}
+	*ret_w = w;
+	return 0;
+}
+
+void worker_free(struct worker *w)
+{
+	struct event **events[] = { &w->ev_tun, &w->ev_handover, &w->ev_mail,
+				    &w->ev_timer };
+
+	groups_fini(&w->gs);
+	for (size_t i = 0; i < ARRAY_SIZE(events); i++)
+		if (*events[i])
+			event_free(*events[i]);
+	if (w->base)
+		event_base_free(w->base);
+	stack_free(w->st);
+	shard_fini(&w->shard);
+	pcap_close(w->pcap);
+	free(w->batch);
+	mailbox_fini(&w->box);
+	free(w);
+}
+
+int worker_start(struct worker *w)
+{
+	sigset_t all, old;
+	int err;
+
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(&w->thread, NULL, worker_main, w);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	w->running = err == 0;
+	return -err;
+}
+
+static void worker_on_stop(struct mail *mail, void *receiver)
+{
+	struct worker *w = receiver;
+
+	(void)mail;
+	w->stopping = true;
+}
+
+void worker_stop(struct worker *w)
+{
+	if (w->running) {
+		w->stop_mail.run = worker_on_stop;
+		/* The box may be full for a moment, the worker empties it. */
+		while (mailbox_post(&w->box, &w->stop_mail) == -EAGAIN)
+			usleep(1000);
+		pthread_join(w->thread, NULL);
+		w->running = false;
+	}
+	mailbox_close(&w->box);
+	mailbox_run(&w->box, w);
+}
+
+int worker_post(struct worker *w, struct mail *mail)
+{
+	return mailbox_post(&w->box, mail);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * worker - a thread with its own TUN queue, connections, timers and streams.
+ *
+ * Until worker_start(), and again after worker_stop(), the calling thread may
+ * use the worker's parts; in between only worker_post() reaches it.
+ */
+#ifndef XTCP_DAEMON_WORKER_H
+#define XTCP_DAEMON_WORKER_H
+
+#include <event2/event.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arena/arena.h"
+#include "arena/shard.h"
+#include "base/bytes.h"
+#include "daemon/groups.h"
+#include "daemon/handover.h"
+#include "daemon/mailbox.h"
+#include "stack/stack.h"
+
+#define WORKER_BATCH 64 /* packets per turn and source */
+/* Messages that may wait for a worker. */
+#define WORKER_MAIL_MAX 1024u
+
+struct pcap;
+
+struct worker_setup {
+	uint32_t index, n_workers;
+	const struct arena *arena; /* borrowed */
+	int tun_fd; /* borrowed; one packet per read and write */
+	uint16_t mtu; /* bytes */
+	/* Borrowed, for worker_packet_max() bytes; NULL with one worker. */
+	struct handover *handover;
+	uint64_t instance;
+	const char *pcap_path; /* capture file (pcap.h), or NULL */
+};
+
+struct worker {
+	struct worker_setup setup;
+	pthread_t thread;
+	bool running; /* the thread is there */
+	bool stopping; /* the worker's own: leave the loop */
+	struct event_base *base;
+	struct event *ev_tun, *ev_handover, *ev_mail, *ev_timer;
+	struct pcap *pcap; /* or NULL */
+	bool tun_paused; /* after an error, until the next tick */
+	uint64_t timer_at_us; /* what ev_timer is set to; 0: not set */
+	struct mailbox box;
+	struct mail stop_mail;
+	struct shard shard;
+	struct stack *st;
+	struct groups gs;
+	uint8_t *batch; /* WORKER_BATCH packets */
+	size_t stride; /* bytes from one to the next */
+	struct seg segs[WORKER_BATCH];
+};
+
+/* The largest packet that a worker reads; the device's MTU may be changed under us. */
+static inline uint32_t worker_packet_max(uint16_t mtu)
+{
+	return (uint32_t)round_up(mtu, 64);
+}
+
+/*
+ * Returns 0 and a worker that is not running (worker_free() ends it), or a
+ * negative errno.
+ */
+int worker_new(struct worker **ret_w, const struct worker_setup *setup);
+void worker_free(struct worker *w);
+
+/* Start the thread. Returns 0 or a negative errno. */
+int worker_start(struct worker *w);
+
+/*
+ * Stop the thread and wait for it; mail that it did not take is run here.
+ * Further worker_post() fail. Accepts one that was never started.
+ */
+void worker_stop(struct worker *w);
+
+/* Any thread: run mail->run(mail, w) on the worker. As mailbox_post(). */
+int worker_post(struct worker *w, struct mail *mail);
+
+#endif

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Two workers on threads, with a datagram socket in the place of each TUN
+ * queue: what comes in on the wrong queue is handed over and answered.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../stack/rig.h"
+#include "../unit.h"
+#include "daemon/clock.h"
+#include "daemon/inquiry.h"
+#include "daemon/snapshot_take.h"
+#include "daemon/worker.h"
+
+#define WORKERS 2u
+#define CLIENTS 64u
+
+static struct arena arena;
+static struct handover *handover;
+static struct worker *workers[WORKERS];
+static int tun[WORKERS][2];
+static struct mailbox box;
+static struct event_base *base;
+static struct inquirer inquirer;
+
+static void up(void)
+{
+	const struct arena_sizes sizes = {
+		.workers = WORKERS,
+		.max_connections = 4096,
+		.rx_bytes = 1 << 20,
+		.tx_bytes = 1 << 20,
+	};
+	const struct group_setup group = {
+		.stack = { .id = 1, .port = RIG_PORT, .vip_mask = UINT64_MAX },
+		.name = "test",
+	};
+	static const uint8_t vip[4] = { 192, 0, 2, 10 };
+
+	ck_assert_int_eq(arena_create(&arena, NULL, &sizes), 0);
+	arena.header->vips[0].family = 4;
+	memcpy(arena.header->vips[0].bytes, vip, 4);
+	ck_assert_int_eq(
+		handover_new(&handover, WORKERS, worker_packet_max(1500)), 0);
+	for (uint32_t i = 0; i < WORKERS; i++) {
+		struct worker_setup setup = {
+			.index = i,
+			.n_workers = WORKERS,
+			.arena = &arena,
+			.mtu = 1500,
+			.handover = handover,
+		};
+
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK,
+					    0, tun[i]),
+				 0);
+		setup.tun_fd = tun[i][0];
+		ck_assert_int_eq(worker_new(&workers[i], &setup), 0);
+		stack_pool_set(workers[i]->st, 0, 1 << 19, 90, 75);
+		ck_assert_int_eq(groups_set(&workers[i]->gs, &group), 0);
+		ck_assert_int_eq(worker_start(workers[i]), 0);
+	}
+	ck_assert_int_eq(mailbox_init(&box, UINT32_MAX), 0);
+	base = event_base_new();
+	inquirer = (struct inquirer){ .base = base,
+				      .box = &box,
+				      .workers = workers,
+				      .n_workers = WORKERS };
+}
+
+static void down(void)
+{
+	for (uint32_t i = 0; i < WORKERS; i++)
+		worker_stop(workers[i]);
+	mailbox_run(&box, NULL);
+	mailbox_fini(&box);
+	event_base_free(base);
+	for (uint32_t i = 0; i < WORKERS; i++) {
+		worker_free(workers[i]);
+		close(tun[i][0]);
+		close(tun[i][1]);
+	}
+	handover_free(handover);
+	arena_close(&arena);
+}
+
+/* SYNs of many clients, all into queue 0: each is answered, on some queue. */
+START_TEST(test_packets_of_others_are_handed_over)
+{
+	uint32_t answers[WORKERS] = { 0 };
+	uint64_t handed;
+
+	for (uint32_t i = 0; i < CLIENTS; i++) {
+		struct rig_client cl;
+		uint8_t buf[256];
+		uint32_t len;
+
+		rig_client(&cl, (uint16_t)(1000 + i));
+		len = rig_build(&cl,
+				&(struct rig_seg){ .flags = TH_SYN,
+						   .seq = cl.iss },
+				buf);
+		while (write(tun[0][1], buf, len) < 0)
+			sched_yield();
+	}
+	while (answers[0] + answers[1] < CLIENTS) {
+		struct pollfd pfds[WORKERS] = { { tun[0][1], POLLIN, 0 },
+						{ tun[1][1], POLLIN, 0 } };
+		uint8_t buf[2048];
+
+		ck_assert_int_gt(poll(pfds, WORKERS, 10000), 0);
+		for (uint32_t i = 0; i < WORKERS; i++) {
+			ssize_t n = read(tun[i][1], buf, sizeof(buf));
+
+			if (n <= 0)
+				continue;
+			ck_assert_uint_eq(buf[20 + 13], TH_SYN | TH_ACK);
+			answers[i]++;
+		}
+	}
+	ck_assert_uint_gt(answers[0], 0);
+	ck_assert_uint_gt(answers[1], 0);
+	handed = counter_get(&workers[0]->gs.counters[WC_handover_out]);
+	ck_assert_uint_eq(handed, answers[1]);
+	ck_assert_uint_eq(counter_get(&workers[1]->gs.counters[WC_handover_in]),
+			  handed);
+}
+END_TEST
+
+static void *ask_snapshot(struct worker *w, const void *args, int *ret_err)
+{
+	*ret_err = 0;
+	return snapshot_take(&w->gs, args);
+}
+
+static void drop_snapshot(void *answer)
+{
+	snapshot_free(answer);
+}
+
+static uint32_t answered;
+
+static void on_snapshots(void *arg, void *const *answers, const int *errs,
+			 uint32_t n)
+{
+	(void)arg;
+	ck_assert_uint_eq(n, WORKERS);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct snapshot *snap = answers[i];
+
+		ck_assert_int_eq(errs[i], 0);
+		ck_assert_uint_eq(snap->worker, i);
+		ck_assert_uint_eq(snap->n_groups, 1);
+		ck_assert_uint_eq(snap->n_counters, SC_COUNT + WC_COUNT);
+	}
+	answered++;
+}
+
+START_TEST(test_workers_answer_inquiries)
+{
+	static const struct inquiry_kind kind = { ask_snapshot, drop_snapshot };
+	const struct snapshot_query query = { .conns = true, .limit = 10 };
+
+	for (int i = 0; i < 50; i++)
+		ck_assert_int_eq(inquiry_ask(&inquirer, &kind, INQUIRY_ALL,
+					     &query, sizeof(query),
+					     on_snapshots, NULL),
+				 0);
+	while (answered < 50) {
+		struct pollfd pfd = { box.fd, POLLIN, 0 };
+
+		ck_assert_int_eq(poll(&pfd, 1, 10000), 1);
+		mailbox_run(&box, NULL);
+	}
+}
+END_TEST
+
+static void *ask_hang(struct worker *w, const void *args, int *ret_err)
+{
+	int fd;
+	char byte;
+
+	(void)w;
+	memcpy(&fd, args, sizeof(fd));
+	*ret_err = 0;
+	ck_assert_int_eq(read(fd, &byte, 1), 1);
+	return NULL;
+}
+
+static int silent;
+
+static void on_hang(void *arg, void *const *answers, const int *errs,
+		    uint32_t n)
+{
+	(void)arg;
+	(void)answers;
+	for (uint32_t i = 0; i < n; i++)
+		silent += errs[i] == -ETIMEDOUT;
+}
+
+START_TEST(test_cancelled_inquiry_is_done_with_what_there_is)
+{
+	static const struct inquiry_kind kind = { ask_hang, NULL };
+	int fds[2];
+
+	ck_assert_int_eq(pipe(fds), 0);
+	ck_assert_int_eq(inquiry_ask(&inquirer, &kind, INQUIRY_ALL, &fds[0],
+				     sizeof(fds[0]), on_hang, NULL),
+			 0);
+	inquirer_cancel(&inquirer);
+	ck_assert_int_eq(silent, (int)WORKERS);
+	/* The late answers are thrown away (down() runs the mailbox). */
+	ck_assert_int_eq(write(fds[1], "xx", 2), 2);
+	for (uint32_t i = 0; i < WORKERS; i++)
+		worker_stop(workers[i]);
+	close(fds[0]);
+	close(fds[1]);
+}
+END_TEST
+
+UNIT_MAIN("daemon/worker",
+	  UNIT_CASE("all", up, down, test_packets_of_others_are_handed_over,
+		    test_workers_answer_inquiries,
+		    test_cancelled_inquiry_is_done_with_what_there_is))
