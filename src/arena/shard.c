@@ -127,7 +127,13 @@ uint32_t shard_rec_new(struct shard *sh, const struct tuple *tuple,
 	if (ri == BITMAP_NONE)
 		return NIL;
 	rec = &sh->recs[ri];
-	generation = (rec->generation + 1) & 0xffffff;
+	/*
+	 * A new arena begins somewhere else than the one before: its ids must
+	 * not be those that applications still remember.
+	 */
+	generation = rec->generation ? rec->generation + 1u
+				     : (uint32_t)sh->header->secret[3];
+	generation &= 0xffffff;
 	*rec = (struct rec){
 		.remote_port = tuple->remote_port,
 		.local_port = tuple->local_port,

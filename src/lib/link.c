@@ -47,7 +47,8 @@ int link_attach_address(struct sockaddr_storage *ret_ss, socklen_t *ret_len)
 
 	if (!env || !*env)
 		env = XTCP_ATTACH_DEFAULT;
-	if (env[0] != '/')
+	/* Without a scheme it is a path, relative ones too. */
+	if (!strncmp(env, "unix:", 5) || !strncmp(env, "tcp:", 4))
 		return addr_parse(env, ret_ss, ret_len, &why);
 	if (strlen(env) > sizeof(text) - sizeof("unix:"))
 		return -EINVAL;

@@ -76,6 +76,22 @@ START_TEST(test_overlapping_text_counts_once)
 }
 END_TEST
 
+START_TEST(test_overlap_on_both_sides_of_a_gap)
+{
+	struct rig_client cl = { 0 };
+
+	rig_connect(&cl, 1000);
+	send_at(&cl, 0, "12345");
+	send_at(&cl, 2, "345678");
+	expect_text(&cl, "12345678");
+	send_at(&cl, 13, "EFGH");
+	send_at(&cl, 11, "CDEF");
+	send_at(&cl, 8, "9ABCD");
+	expect_text(&cl, "9ABCDEFGH");
+	settle(&cl);
+}
+END_TEST
+
 START_TEST(test_out_of_order_text_is_bounded)
 {
 	struct rig_client cl = { 0 };
@@ -299,6 +315,7 @@ UNIT_MAIN("stack/input",
 	  UNIT_LOOP("rst", 2, up, down, test_rst_at_rcv_nxt_resets),
 	  UNIT_CASE("text", up, down, test_text_out_of_order_is_put_in_order,
 		    test_overlapping_text_counts_once,
+		    test_overlap_on_both_sides_of_a_gap,
 		    test_out_of_order_text_is_bounded,
 		    test_tiny_segments_share_chunks,
 		    test_text_outside_the_window_is_not_taken,
