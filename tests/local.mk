@@ -136,6 +136,39 @@ tests_unit_daemon_test_loss_SOURCES = tests/unit/daemon/test_loss.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_daemon_test_loss_LDADD = $(unit_daemon)
 
+unit_tests += tests/unit/daemon/test_conf
+tests_unit_daemon_test_conf_SOURCES = tests/unit/daemon/test_conf.c \
+	tests/unit/daemon/scratch.h
+tests_unit_daemon_test_conf_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_control
+tests_unit_daemon_test_control_SOURCES = tests/unit/daemon/test_control.c \
+	tests/unit/daemon/control_rig.h tests/unit/daemon/fakeview.h \
+	tests/unit/daemon/scratch.h
+tests_unit_daemon_test_control_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_control_clients
+tests_unit_daemon_test_control_clients_SOURCES = \
+	tests/unit/daemon/test_control_clients.c \
+	tests/unit/daemon/control_rig.h tests/unit/daemon/fakeview.h \
+	tests/unit/daemon/scratch.h
+tests_unit_daemon_test_control_clients_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_metrics
+tests_unit_daemon_test_metrics_SOURCES = tests/unit/daemon/test_metrics.c \
+	tests/unit/daemon/fakeview.h
+tests_unit_daemon_test_metrics_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_notify
+tests_unit_daemon_test_notify_SOURCES = tests/unit/daemon/test_notify.c \
+	tests/unit/daemon/scratch.h
+tests_unit_daemon_test_notify_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_pcap
+tests_unit_daemon_test_pcap_SOURCES = tests/unit/daemon/test_pcap.c \
+	tests/unit/daemon/scratch.h
+tests_unit_daemon_test_pcap_LDADD = $(unit_daemon)
+
 # --- lib
 
 # The daemon's side of the frames, played by the test.
@@ -183,7 +216,13 @@ print-unit-tests:
 AM_TESTS_ENVIRONMENT = \
 	CK_VERBOSITY=$${CK_VERBOSITY:-normal}; export CK_VERBOSITY;
 
+# For tests/net/test_tun.py.
+check_PROGRAMS += tests/net/tun_probe
+tests_net_tun_probe_LDADD = $(daemon_libs)
+
 EXTRA_DIST += \
+	tests/net/test_tun.py \
+	tests/net/test_xtcpctl.py \
 	tests/unit/unit.h \
 	tests/run \
 	tests/lint/run
