@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * commands - what xtcpctl knows of each command.
+ *
+ * commands[] at the end is the table; before it stands, for each command that
+ * prints something, what a person sees of its result. xtcpctl(1) lists the
+ * names of the results' members.
+ */
 #include "ctl/commands.h"
 
 #include <string.h>

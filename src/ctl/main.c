@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * xtcpctl - options and words become one request; its reply is printed.
+ *
+ * Functions that may end the program return what to exit with, or -1 to go on.
+ */
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>

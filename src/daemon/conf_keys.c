@@ -58,7 +58,8 @@ const struct conf_key conf_keys[] = {
 	KEY(TOP(state_dir), "state-dir", PATH, 1, SIZE_OF(struct conf, state_dir) - 1,
 	    "/run/xtcpd", NULL, false, NULL, "where the arena is kept, on a tmpfs"),
 	KEY(TOP(transmit_buffer_bytes), "transmit-buffer", SIZE, MIB, 1024 * GIB,
-	    "256M", "bytes", false, NULL, "bound of all replies that clients have not acknowledged"),
+	    "256M", "bytes", false, NULL,
+	    "bound of all replies that clients have not acknowledged"),
 
 	KEY(TUN(vips), "vip", VIPS, 1, CONF_VIPS_MAX,
 	    NULL, NULL, false, NULL, "addresses that are routed to the device"),
@@ -74,7 +75,8 @@ const struct conf_key conf_keys[] = {
 	    NULL, NULL, false, NULL, "address and port of the metrics"),
 
 	KEY(POOL(receive_buffer_bytes), "receive-buffer", SIZE, 64 * KIB, 1024 * GIB,
-	    "64M", "bytes", false, NULL, "bound of all requests that the application did not acknowledge"),
+	    "64M", "bytes", false, NULL,
+	    "bound of all requests that the application did not acknowledge"),
 	KEY(POOL(throttle_high), "throttle-high", U32, 1, 100,
 	    "90", "per cent", true, NULL, "fill above which the pool is throttled"),
 	KEY(POOL(throttle_low), "throttle-low", U32, 0, 100,
@@ -91,7 +93,8 @@ const struct conf_key conf_keys[] = {
 	KEY(GROUP(accept_timeout_ms), "accept-timeout", U32, 100, 600000,
 	    "3000", "ms", true, NULL, "an application that does not accept in this time refuses"),
 	KEY(GROUP(ack), "ack", ENUM, 0, 0,
-	    "deferred", NULL, true, ack_names, "when received bytes are acknowledged to the client"),
+	    "deferred", NULL, true, ack_names,
+	    "when received bytes are acknowledged to the client"),
 	KEY(GROUP(ack_deadline_ms), "ack-deadline", U32, 0, 600000,
 	    "0", "ms", true, NULL, "deferred: acknowledge anyway after this long; 0: never"),
 	KEY(GROUP(ack_window_bytes), "ack-window", ACK_WINDOW, 0, GIB,
@@ -109,14 +112,16 @@ const struct conf_key conf_keys[] = {
 	KEY(GROUP(user_timeout_ms), "user-timeout", U32, 1000, TIMEOUT_MAX_MS,
 	    "600000", "ms", true, NULL, "give up a client that acknowledges nothing for so long"),
 	KEY(GROUP(on_backend_loss), "on-backend-loss", ENUM, 0, 0,
-	    "redeliver", NULL, true, loss_names, "what becomes of the connections of a lost backend"),
+	    "redeliver", NULL, true, loss_names,
+	    "what becomes of the connections of a lost backend"),
 
 	KEY(BACKEND(address), "address", STREAM, 1, SIZE_OF(struct conf_backend, address) - 1,
 	    NULL, NULL, true, NULL, "unix:PATH or tcp:HOST:PORT to dial"),
 	KEY(BACKEND(streams), "streams", U32, 1, 16,
 	    "1", "per worker", true, NULL, "connections to the backend"),
 	KEY(BACKEND(max_inflight), "max-inflight", U32, 0, 100000000,
-	    "0", "connections", true, NULL, "connections with unacknowledged requests; 0: no limit"),
+	    "0", "connections", true, NULL,
+	    "connections with unacknowledged requests; 0: no limit"),
 };
 /* clang-format on */
 

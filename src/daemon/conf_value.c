@@ -136,7 +136,7 @@ static int conf_parse_size(const struct conf_key *key, const char *text,
 static int conf_set_number(const struct conf_key *key, const char *text,
 			   void *target, const struct conf_why *why)
 {
-	int64_t n;
+	int64_t n = 0;
 	int rc = conf_parse_number(key, text, &n, why);
 
 	if (rc < 0)
@@ -273,8 +273,8 @@ static int conf_set_listen(const struct conf_key *key, const char *text,
 	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
 	struct sockaddr_in in = { .sin_family = AF_INET };
 	char host[INET6_ADDRSTRLEN];
-	const char *port;
-	int64_t n;
+	const char *port = "";
+	int64_t n = 0;
 	int rc;
 
 	if (!conf_split_listen(text, host, &port))

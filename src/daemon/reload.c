@@ -17,6 +17,15 @@ static bool reload_keeps_places(const struct conf *running,
 	bool ok = wanted->n_groups >= running->n_groups &&
 		  wanted->n_pools >= running->n_pools;
 
+	/* The groups' masks number the addresses as the device has them. */
+	if (wanted->tun.n_vips != running->tun.n_vips ||
+	    memcmp(wanted->tun.vips, running->tun.vips,
+		   running->tun.n_vips * sizeof(running->tun.vips[0])) != 0) {
+		report(arg, "vip: changing the addresses of the tun needs a "
+			    "restart; nothing was changed");
+		return false;
+	}
+
 	for (uint32_t i = 0; ok && i < running->n_pools; i++)
 		ok = strcmp(running->pools[i].name, wanted->pools[i].name) == 0;
 	for (uint32_t i = 0; ok && i < running->n_groups; i++)
@@ -28,6 +37,26 @@ static bool reload_keeps_places(const struct conf *running,
 		       "groups and pools: removing, renaming, moving, or adding before the "
 		       "last one needs a restart; nothing was changed");
 	return ok;
+}
+
+/* What needs a restart stays as it runs. */
+static void reload_keep(const struct conf *running, struct conf *wanted)
+{
+	wanted->max_connections = running->max_connections;
+	wanted->workers = running->workers;
+	wanted->transmit_buffer_bytes = running->transmit_buffer_bytes;
+	memcpy(wanted->state_dir, running->state_dir,
+	       sizeof(wanted->state_dir));
+	wanted->tun = running->tun;
+	wanted->control = running->control;
+	wanted->attach = running->attach;
+	wanted->has_metrics = running->has_metrics;
+	wanted->metrics_addr = running->metrics_addr;
+	for (uint32_t i = 0; i < running->n_pools; i++)
+		wanted->pools[i].receive_buffer_bytes =
+			running->pools[i].receive_buffer_bytes;
+	for (uint32_t i = 0; i < running->n_groups; i++)
+		wanted->groups[i].pool = running->groups[i].pool;
 }
 
 int daemon_reload(struct daemon *d, conf_report report, void *arg)
@@ -43,19 +72,10 @@ int daemon_reload(struct daemon *d, conf_report report, void *arg)
 		conf_free(wanted);
 		return 0;
 	}
+	reload_keep(old, wanted);
 	err = registry_apply(&d->registry, wanted);
 	if (err < 0)
 		report(arg, "a worker is too far behind: try again");
-	/* What needs a restart stays as it runs. */
-	wanted->max_connections = old->max_connections;
-	wanted->workers = old->workers;
-	wanted->transmit_buffer_bytes = old->transmit_buffer_bytes;
-	memcpy(wanted->state_dir, old->state_dir, sizeof(wanted->state_dir));
-	wanted->tun = old->tun;
-	wanted->control = old->control;
-	wanted->attach = old->attach;
-	wanted->has_metrics = old->has_metrics;
-	wanted->metrics_addr = old->metrics_addr;
 	d->conf = wanted;
 	conf_free(old);
 	log_info("configuration reloaded from %s", d->options.conf_path);

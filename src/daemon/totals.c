@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * totals - adds up snapshots.
+ *
+ * Two passes: the first counts what the arrays must hold at most, the second
+ * adds each worker's part. Groups and backends are few (hundreds), so finding
+ * the one of a name is a walk.
+ */
 #include "daemon/totals.h"
 
 #include <errno.h>

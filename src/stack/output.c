@@ -57,7 +57,7 @@ static uint32_t output_segment(struct conn *c, uint32_t seq, uint32_t len,
 	}
 	if (fin)
 		what.flags |= TH_FIN;
-	output_take_ack(c, true);
+	output_take_ack(c, got > 0);
 	what.wnd = ack_window(c);
 	what.ack = b->rcv_acked;
 	what.opts = output_opts(c);

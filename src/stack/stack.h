@@ -172,7 +172,7 @@ void stack_pool_set(struct stack *st, uint16_t i, uint64_t bytes,
 /*
  * Check a packet's headers and checksums (in place; the packet is borrowed for
  * as long as ret_seg is used). Counts and answers false for what must be
- * dropped. ret_seg->worker says whose it is; index and record are prefetched
+ * dropped. ret_seg->worker says whose it is; the index slot is prefetched
  * when it is this worker's.
  */
 bool stack_parse(struct stack *st, const uint8_t *packet, size_t len,

@@ -154,9 +154,8 @@ START_TEST(test_journal_is_taken_only_when_stderr_is_its_stream)
 END_TEST
 
 UNIT_MAIN("daemon/notify",
-	  UNIT_CASE(
-		  "all", setup, teardown, test_notify_tells_each_step,
-		  test_notify_without_systemd_does_nothing,
-		  test_notify_watchdog_pings_while_the_workers_are_healthy,
-		  test_notify_watchdog_that_was_not_asked_for_is_none,
-		  test_journal_is_taken_only_when_stderr_is_its_stream))
+	  UNIT_CASE("all", setup, teardown, test_notify_tells_each_step,
+		    test_notify_without_systemd_does_nothing,
+		    test_notify_watchdog_pings_while_the_workers_are_healthy,
+		    test_notify_watchdog_that_was_not_asked_for_is_none,
+		    test_journal_is_taken_only_when_stderr_is_its_stream))
