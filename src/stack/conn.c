@@ -261,6 +261,7 @@ static void conn_drop_data(struct conn *c)
 	chunks_free_list(&c->st->sh->tx, b->tx_head);
 	b->rx_head = b->rx_tail = b->ooo_head = b->tx_head = b->tx_tail =
 		b->tx_cur = NIL;
+	pool->ooo_chunks -= b->ooo_chunks;
 	b->ooo_chunks = 0;
 	b->rexmit_at = b->ack_at = b->life_at = 0;
 	wheel_clear(&c->st->sh->wheel, c->r->block);

@@ -80,7 +80,9 @@
 	C(drop_no_block, "segments dropped: no active block left")                \
 	C(drop_pool_full,                                                         \
 	  "segments dropped unseen: receive pool at its limit")                   \
-	C(drop_ooo_limit, "segments dropped: out-of-order bound")                 \
+	C(drop_ooo_limit,                                                         \
+	  "segments dropped: out-of-order bound, or a throttled pool")            \
+	C(ooo_pruned, "out-of-order segments given up for text in sequence")      \
 	C(drop_after_fin, "segments dropped: data after the client's FIN")        \
 	C(drop_after_close, "data received after the application closed")         \
 	C(syn_in_window, "SYNs within an established connection")                 \

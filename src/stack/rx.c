@@ -12,6 +12,10 @@
  * their bytes. Out-of-order chunks are sorted, disjoint and bounded per
  * connection; what the bound turns away, the client still has.
  *
+ * Text in sequence goes before text beyond a gap: a throttled pool takes no
+ * more of the latter, and a full one gives it up to make room (rx_make_room).
+ * Otherwise what waits for gaps could fill the pool, and no gap would close.
+ *
  * When the pool is at its limit a segment is dropped unseen (its ACK field has
  * been processed by then, I6).
  */
@@ -92,6 +96,47 @@ static void rx_free(struct conn *c, uint32_t i)
 	rx_pool_changed(c->st, pool);
 }
 
+/* Give up what a connection holds beyond gaps: its client sends it again. */
+static void rx_prune(struct conn *c)
+{
+	struct blk *b = c->b;
+	uint32_t i = b->ooo_head;
+
+	rx_pool(c)->ooo_chunks -= b->ooo_chunks;
+	b->ooo_head = NIL;
+	b->ooo_chunks = 0;
+	while (i != NIL) {
+		uint32_t next = c->st->sh->rx.desc[i].next;
+
+		rx_free(c, i);
+		stack_count(c->st, SC_ooo_pruned);
+		i = next;
+	}
+}
+
+/* Have n chunks free, if need be at the cost of text beyond gaps. */
+static bool rx_make_room(struct conn *c, uint32_t n)
+{
+	struct stack *st = c->st;
+	uint32_t bi = BITMAP_NONE;
+
+	if (n <= rx_chunks_free(c))
+		return true;
+	if (c->b->ooo_chunks)
+		rx_prune(c);
+	if (rx_pool(c)->ooo_chunks)
+		bi = bitmap_next_used(&st->sh->blk_map, 0);
+	for (; bi != BITMAP_NONE && n > rx_chunks_free(c);
+	     bi = bitmap_next_used(&st->sh->blk_map, bi + 1)) {
+		struct conn other;
+
+		conn_view(st, st->sh->blks[bi].rec, c->now_us, &other);
+		if (other.g->pool == c->g->pool && other.b->ooo_chunks)
+			rx_prune(&other);
+	}
+	return n <= rx_chunks_free(c);
+}
+
 /* Copy as much of data as fits to the end of chunk i. Returns the bytes. */
 static uint32_t rx_fill(struct chunks *rx, uint32_t i, const uint8_t *data,
 			uint32_t len)
@@ -124,7 +169,7 @@ static bool rx_append(struct conn *c, const uint8_t *data, uint32_t len)
 		len > room ? (len - room + CHUNK_BYTES - 1) / CHUNK_BYTES : 0;
 	uint32_t n;
 
-	if (need > rx_chunks_free(c)) {
+	if (need && !rx_make_room(c, need)) {
 		stack_count(c->st, SC_drop_pool_full);
 		return false;
 	}
@@ -167,6 +212,7 @@ static void rx_join(struct conn *c)
 
 		b->ooo_head = rx->desc[i].next;
 		b->ooo_chunks--;
+		rx_pool(c)->ooo_chunks--;
 		if (seq_leq(rx_end(rx, i), b->rcv_nxt)) {
 			rx_free(c, i);
 			continue;
@@ -200,7 +246,8 @@ static uint32_t rx_ooo_put(struct conn *c, uint32_t prev, uint32_t seq,
 			prev == NIL ? &b->ooo_head : &rx->desc[prev].next;
 		uint32_t i, n;
 
-		i = b->ooo_chunks < c->st->limits.ooo_chunks_max
+		i = b->ooo_chunks < c->st->limits.ooo_chunks_max &&
+				    !rx_pool(c)->throttled
 			    ? rx_alloc(c, seq)
 			    : NIL;
 		if (i == NIL) {
@@ -208,6 +255,7 @@ static uint32_t rx_ooo_put(struct conn *c, uint32_t prev, uint32_t seq,
 			break;
 		}
 		b->ooo_chunks++;
+		rx_pool(c)->ooo_chunks++;
 		n = rx_fill(rx, i, data, len);
 		rx->desc[i].next = *link;
 		*link = i;

@@ -86,6 +86,7 @@ struct stack_pool {
 	uint32_t high_chunks; /* throttling begins above */
 	uint32_t low_chunks; /* and ends below */
 	uint32_t used_chunks;
+	uint32_t ooo_chunks; /* of these, out of order */
 	bool throttled;
 	bool released; /* left throttling: the next flush sees to those it held back */
 };

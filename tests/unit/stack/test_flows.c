@@ -416,6 +416,35 @@ START_TEST(test_throttled_pool_withholds_and_freezes_the_window_but_takes_acks)
 }
 END_TEST
 
+START_TEST(test_text_beyond_gaps_never_keeps_out_text_in_sequence)
+{
+	struct rig_client a = { 0 }, b = { 0 };
+	static char data[1448];
+
+	stack_pool_set(rig.st, 0, 40 * CHUNK_BYTES, 90, 50);
+	rig_connect(&a, 1000);
+	rig_connect(&b, 1001);
+	/* The first segment is lost, what follows fills the pool. */
+	a.snd_nxt += 1448;
+	for (int i = 0; i < 14; i++)
+		rig_send_bytes(&a, data, 1448);
+	ck_assert(rig.st->pools[0].throttled);
+	ck_assert_uint_eq(rig.st->pools[0].ooo_chunks,
+			  rig.st->pools[0].used_chunks);
+	/* Another client's request, and the lost segment, find room. */
+	for (int i = 0; i < 3; i++) {
+		rig_send_bytes(&b, data, 1448);
+		ck_assert_uint_eq(rig_deliver(&b, data, 1448), 1448);
+	}
+	a.snd_nxt = a.iss + 1;
+	rig_send_bytes(&a, data, 1448);
+	ck_assert_uint_ge(rig_deliver(&a, data, 1448), 1448);
+	ck_assert_uint_ge(rig_counter(SC_ooo_pruned), 1);
+	ck_assert_uint_eq(rig_counter(SC_drop_pool_full), 0);
+	rig.seen = rig.n_out;
+}
+END_TEST
+
 UNIT_MAIN(
 	"stack/flows",
 	UNIT_CASE("patent", up, down,
@@ -438,4 +467,5 @@ UNIT_MAIN(
 		test_fin_is_acknowledged_when_everything_before_it_is,
 		test_closing_with_unprocessed_bytes_resets,
 		test_lost_backend_makes_bytes_undelivered_again,
-		test_throttled_pool_withholds_and_freezes_the_window_but_takes_acks))
+		test_throttled_pool_withholds_and_freezes_the_window_but_takes_acks,
+		test_text_beyond_gaps_never_keeps_out_text_in_sequence))

@@ -224,6 +224,7 @@ START_TEST(test_random_life_keeps_every_invariant)
 	rig_events(0);
 	ck_assert_uint_eq(bitmap_used_count(&rig.shard.blk_map), 0);
 	ck_assert_uint_eq(rig.st->pools[0].used_chunks, 0);
+	ck_assert_uint_eq(rig.st->pools[0].ooo_chunks, 0);
 	ck_assert_uint_eq(rig.st->half_open, 0);
 	ck_assert_uint_eq(rig.st->established, 0);
 	ck_assert_uint_eq(rig.shared_count,
