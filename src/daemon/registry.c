@@ -336,7 +336,12 @@ int registry_own(struct registry *reg, uint16_t port, uint64_t pool_bytes,
 
 static void registry_own_remove(struct registry *reg, struct registry_group *rg)
 {
-	if (registry_send_group(reg, rg->id, NULL) < 0)
+	uint32_t pool =
+		REGISTRY_OWN_POOL_FIRST + (rg->id - REGISTRY_OWN_GROUP_FIRST);
+
+	if (registry_send_group(reg, rg->id, NULL) < 0 ||
+	    registry_send_pool(reg, pool, 0, REGISTRY_OWN_THROTTLE_HIGH,
+			       REGISTRY_OWN_THROTTLE_LOW) < 0)
 		return; /* next time */
 	rg->used = false;
 	reg->own_bytes -= rg->pool_bytes;

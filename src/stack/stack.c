@@ -123,7 +123,8 @@ void stack_pool_set(struct stack *st, uint16_t i, uint64_t bytes,
 	struct stack_pool *pool = &st->pools[i];
 	uint64_t chunks = bytes / CHUNK_BYTES;
 
-	pool->limit_chunks = (uint32_t)min_u64(max_u64(chunks, 16), UINT32_MAX);
+	pool->limit_chunks =
+		bytes ? (uint32_t)min_u64(max_u64(chunks, 16), UINT32_MAX) : 0;
 	pool->high_chunks =
 		(uint32_t)((uint64_t)pool->limit_chunks * high_percent / 100);
 	pool->low_chunks =

@@ -166,7 +166,10 @@ int stack_group_set(struct stack *st, const struct stack_group *group);
 /* Remove a group from its port; its connections are aborted one by one. */
 void stack_group_remove(struct stack *st, uint16_t id, uint64_t now_us);
 
-/* Size pool i (its use is kept); bytes of this worker's share. */
+/*
+ * Size pool i (its use is kept); bytes of this worker's share, 0: there is no
+ * such pool any more.
+ */
 void stack_pool_set(struct stack *st, uint16_t i, uint64_t bytes,
 		    uint32_t high_percent, uint32_t low_percent);
 

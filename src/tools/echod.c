@@ -528,6 +528,7 @@ static int echod_options(struct echod *e, int argc, char **argv)
 			puts("xtcp-echod " PACKAGE_VERSION);
 			return 0;
 		case '?':
+			fputs("try: xtcp-echod --help\n", stderr);
 			return 2;
 		default:
 			if (!echod_option(e, opt, optarg))
