@@ -71,6 +71,8 @@ struct bstream *balance_route(struct group *g, const struct rec *rec,
 	}
 	if (cur && blk && (blk->app_flags & APP_INFLIGHT))
 		return cur;
-	return g->balance == CONF_BALANCE_LEAST ? balance_least(g)
-						: balance_any(g);
+	s = g->balance == CONF_BALANCE_LEAST ? balance_least(g)
+					     : balance_any(g);
+	/* An old connection may stay where new ones may not go. */
+	return s || !cur || !cur->backend->draining ? s : cur;
 }

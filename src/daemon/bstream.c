@@ -69,6 +69,7 @@ struct bstream *bstream_new(struct backend *backend, int fd,
 		.rx_credit_bytes = STREAM_CREDIT_BYTES,
 		.heard_us = gs->now_us,
 		.waiting = { NIL, NIL, 0 },
+		.turn = { NIL, NIL, 0 },
 	};
 	frame_reader_init(&s->in, FRAME_SIDE_XTCPD, FRAME_PAYLOAD_MAX);
 	frame_queue_init(&s->out, STREAM_OUT_MAX_BYTES);
@@ -207,8 +208,9 @@ uint32_t bstream_data_max(const struct bstream *s)
 	size_t held = frame_queue_held(&s->out);
 	uint64_t max = min_u64(s->max_payload, s->tx_credit_bytes);
 
-	if (s->failed || held + FRAME_HEADER_BYTES + BSTREAM_DATA_MIN >
-				 STREAM_OUT_DATA_BYTES)
+	if (s->failed || s->deaf ||
+	    held + FRAME_HEADER_BYTES + BSTREAM_DATA_MIN >
+		    STREAM_OUT_DATA_BYTES)
 		return 0;
 	return (uint32_t)min_u64(max, STREAM_OUT_DATA_BYTES - held -
 					      FRAME_HEADER_BYTES);
@@ -216,8 +218,9 @@ uint32_t bstream_data_max(const struct bstream *s)
 
 bool bstream_control_room(const struct bstream *s)
 {
-	return !s->failed && frame_queue_held(&s->out) + BSTREAM_ANSWER_BYTES <=
-				     STREAM_OUT_CONTROL_BYTES;
+	return !s->failed && !s->deaf &&
+	       frame_queue_held(&s->out) + BSTREAM_ANSWER_BYTES <=
+		       STREAM_OUT_CONTROL_BYTES;
 }
 
 void bstream_send(struct bstream *s, const struct frame *f,
@@ -227,7 +230,7 @@ void bstream_send(struct bstream *s, const struct frame *f,
 	uint64_t before = s->out.tail, payload;
 	int err;
 
-	if (s->failed)
+	if (s->failed || s->deaf)
 		return;
 	err = frame_queue_appendv(&s->out, f, iov, (size_t)n);
 	if (err < 0) {
@@ -249,6 +252,22 @@ void bstream_send(struct bstream *s, const struct frame *f,
 	}
 }
 
+/* Writing came to a halt. */
+static void bstream_flush_stopped(struct bstream *s, int err)
+{
+	if (err == EAGAIN || err == EWOULDBLOCK) {
+		if (!s->failed)
+			event_add(s->ev_write, NULL);
+	} else if ((err == EPIPE || err == ECONNRESET) && !s->failed &&
+		   s->state == BSTREAM_UP) {
+		/* Its last words may be unread: reading brings the end. */
+		s->deaf = true;
+		frame_queue_consume(&s->out, frame_queue_pending(&s->out));
+	} else {
+		bstream_fail(s, -err);
+	}
+}
+
 void bstream_flush(struct bstream *s)
 {
 	struct iovec iov[2];
@@ -261,14 +280,14 @@ void bstream_flush(struct bstream *s)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0) {
-			if (errno != EAGAIN && errno != EWOULDBLOCK)
-				bstream_fail(s, -errno);
-			else if (!s->failed)
-				event_add(s->ev_write, NULL);
+			bstream_flush_stopped(s, errno);
 			return;
 		}
 		frame_queue_consume(&s->out, (size_t)n);
-		if (!s->failed && (s->waiting.n > 0 || s->group->waiting.n > 0))
+		if (!s->ping_out)
+			s->ping_us = 0; /* it moves: ask in earnest */
+		if (!s->failed && (s->waiting.n > 0 || s->turn.n > 0 ||
+				   s->group->waiting.n > 0))
 			group_has_room(s->group);
 	}
 }
@@ -444,10 +463,12 @@ static void bstream_tick_up(struct bstream *s)
 		groups_count(gs, WC_backend_silent);
 		bstream_refuse(s, -ETIMEDOUT, "no answer to PING for %u s",
 			       (unsigned)(BSTREAM_SILENT_US / USEC_PER_SEC));
-	} else if (!s->ping_us && gs->now_us - s->heard_us >= BSTREAM_PING_US &&
-		   bstream_control_room(s)) {
+	} else if (!s->ping_us && gs->now_us - s->heard_us >= BSTREAM_PING_US) {
+		/* Without room: what is queued has to move within the time. */
 		s->ping_us = gs->now_us;
-		bstream_send(s, &f, NULL, 0);
+		s->ping_out = bstream_control_room(s);
+		if (s->ping_out)
+			bstream_send(s, &f, NULL, 0);
 	}
 }
 

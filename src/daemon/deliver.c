@@ -46,6 +46,7 @@ struct delivery {
 	struct rec *rec;
 	struct blk *blk;
 	struct bstream *wait_on; /* after -EAGAIN: NULL for any */
+	bool turn; /* ... for max-inflight */
 	uint32_t ri;
 };
 
@@ -104,6 +105,11 @@ void deliver_unlist(struct group *g, const struct rec *rec, struct blk *blk)
 		assert(s); /* I1: a lost stream empties its list first */
 		list_remove(g, &s->waiting, blk);
 		break;
+	case APP_LIST_TURN:
+		s = g->slots[rec->slot].stream;
+		assert(s);
+		list_remove(g, &s->turn, blk);
+		break;
 	default:
 		break;
 	}
@@ -138,7 +144,7 @@ void deliver_rebind(struct group *g, uint32_t ri, struct bstream *s)
 {
 	struct rec *rec = list_rec(g, ri);
 	struct blk *blk = groups_blk(g->gs, rec);
-	bool listed = blk && blk->app_list == APP_LIST_STREAM;
+	bool listed = blk && blk->app_list >= APP_LIST_STREAM;
 
 	if (listed)
 		deliver_unlist(g, rec, blk);
@@ -330,8 +336,11 @@ static int deliver_data(struct delivery *d)
 		if (!s)
 			return deliver_wait(d, NULL);
 		deliver_bind(d, s);
-		if (!(d->blk->app_flags & APP_INFLIGHT) && !balance_has_room(s))
+		if (!(d->blk->app_flags & APP_INFLIGHT) &&
+		    !balance_has_room(s)) {
+			d->turn = bstream_data_max(s) > 0;
 			return deliver_wait(d, s);
+		}
 		if (redelivered)
 			f.flags |= FRAME_F_REDELIVERED;
 		bytes = deliver_data_frame(d, s, &f, iov, n, bytes);
@@ -495,9 +504,14 @@ bool deliver_conn(struct group *g, uint32_t ri, bool at_head)
 	}
 	if (!at_head)
 		groups_count(g->gs, WC_conn_waited);
-	d.blk->app_list = d.wait_on ? APP_LIST_STREAM : APP_LIST_GROUP;
-	list_insert(g, d.wait_on ? &d.wait_on->waiting : &g->waiting, ri,
-		    at_head);
+	d.blk->app_list = !d.wait_on ? APP_LIST_GROUP
+			  : d.turn   ? APP_LIST_TURN
+				     : APP_LIST_STREAM;
+	list_insert(g,
+		    !d.wait_on ? &g->waiting
+		    : d.turn   ? &d.wait_on->turn
+			       : &d.wait_on->waiting,
+		    ri, at_head);
 	return false;
 }
 

@@ -180,8 +180,10 @@ void groups_remove(struct groups *gs, uint16_t id)
 
 	if (!g)
 		return;
-	for (uint32_t i = 0; i < g->n_live; i++)
+	for (uint32_t i = 0; i < g->n_live; i++) {
 		group_drop_list(g, &g->live[i]->waiting);
+		group_drop_list(g, &g->live[i]->turn);
+	}
 	group_drop_list(g, &g->waiting);
 	group_free(g, "the group was removed");
 	stack_group_remove(gs->st, id, gs->now_us);
@@ -312,8 +314,10 @@ static void groups_serve(struct groups *gs)
 		if (!g || !g->room)
 			continue;
 		g->room = false;
-		for (uint32_t i = 0; i < g->n_live; i++)
+		for (uint32_t i = 0; i < g->n_live; i++) {
 			deliver_list(g, &g->live[i]->waiting);
+			deliver_list(g, &g->live[i]->turn);
+		}
 		deliver_list(g, &g->waiting);
 	}
 }
@@ -350,6 +354,7 @@ void groups_turn(struct groups *gs)
 {
 	for (int i = 0; i < GROUPS_ROUNDS; i++) {
 		groups_take_events(gs);
+		groups_reap(gs);
 		groups_resume(gs);
 		groups_serve(gs);
 		groups_reap(gs);

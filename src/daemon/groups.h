@@ -60,6 +60,7 @@ enum app_list {
 	APP_LIST_NONE,
 	APP_LIST_GROUP, /* waits for any stream of its group */
 	APP_LIST_STREAM, /* waits for the stream that rec.slot names */
+	APP_LIST_TURN, /* likewise, for max-inflight alone */
 };
 
 /* Connections in order of waiting, linked through their blocks. */
@@ -121,7 +122,10 @@ struct bstream {
 	uint64_t deadline_us; /* of the handshake */
 	uint64_t heard_us, ping_us; /* last byte in; PING out or 0 */
 
-	struct conn_list waiting;
+	struct conn_list waiting; /* for room or credit */
+	struct conn_list turn; /* for max-inflight */
+	bool deaf; /* takes no more, but what it wrote is still read */
+	bool ping_out; /* the PING of ping_us was queued */
 	uint32_t inflight; /* connections with unacknowledged requests */
 };
 

@@ -33,7 +33,7 @@ static void loss_conn(struct group *g, uint32_t ri)
 	bool in_hand = seq_gt(blk->rcv_dlv, blk->rcv_app);
 
 	/* The stream's own list and its counts go with it. */
-	if (blk->app_list == APP_LIST_STREAM)
+	if (blk->app_list >= APP_LIST_STREAM)
 		blk->app_list = APP_LIST_NONE;
 	deliver_unlist(g, rec, blk);
 	blk->app_flags &= (uint8_t) ~(APP_INFLIGHT | APP_CREDIT_DUE);
@@ -72,7 +72,7 @@ void loss_stream(struct group *g, struct bstream *s)
 		    !(rec->flags & REC_ORPHAN))
 			loss_conn(g, ri);
 	}
-	s->waiting = (struct conn_list){ NIL, NIL, 0 };
+	s->waiting = s->turn = (struct conn_list){ NIL, NIL, 0 };
 	s->backend->inflight -= s->inflight;
 	s->inflight = 0;
 	g->sweeping = true;
@@ -84,8 +84,7 @@ static bool loss_is_orphaned_eof(const struct group *g, const struct rec *rec)
 {
 	return rec->state == TCP_CLOSE_WAIT && rec->group == g->id &&
 	       rec->block == NIL && rec->flags & REC_FIN_RCVD &&
-	       !(rec->flags & REC_ORPHAN) && rec->slot &&
-	       !g->slots[rec->slot].stream;
+	       !(rec->flags & REC_ORPHAN) && !g->slots[rec->slot].stream;
 }
 
 void loss_sweep(struct group *g)

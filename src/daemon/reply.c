@@ -159,9 +159,11 @@ static int reply_data(const struct reply *r, uint32_t ackd, uint32_t done)
 	if (n == -EINVAL)
 		return reply_ignore(r, WC_frame_ackd_beyond, -EINVAL,
 				    "ackd is beyond what was delivered");
-	if (n < 0)
+	if (n < 0) {
+		reply_settle(r);
 		return reply_ignore(r, WC_frame_bad_state, (int)n,
 				    "the connection takes no more data");
+	}
 	reply_note_limit(r);
 	reply_settle(r);
 	if ((uint32_t)n == len)

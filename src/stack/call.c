@@ -248,6 +248,18 @@ void stack_forget(struct stack *st, uint32_t ri)
 	conn_reap(st, ri);
 }
 
+/* Bytes that the application sent and the client has not acknowledged. */
+static uint32_t call_queued(const struct rec *r, const struct blk *b)
+{
+	uint32_t from = b->snd_una;
+
+	if (r->state == TCP_SYN_HELD || r->state == TCP_GONE)
+		return 0;
+	if (r->state == TCP_SYN_RECEIVED)
+		from = r->iss + 1;
+	return seq_lt(from, b->snd_end) ? b->snd_end - from : 0;
+}
+
 void stack_conn_info(const struct stack *st, uint32_t ri, uint64_t now_us,
 		     struct stack_conn_info *ret_info)
 {
@@ -274,10 +286,7 @@ void stack_conn_info(const struct stack *st, uint32_t ri, uint64_t now_us,
 		b->rcv_nxt - b->rcv_app - !!(r->flags & REC_FIN_RCVD);
 	ret_info->rcv_undelivered =
 		b->rcv_nxt - b->rcv_dlv - !!(r->flags & REC_FIN_RCVD);
-	ret_info->snd_queued =
-		r->state > TCP_SYN_RECEIVED && seq_lt(b->snd_una, b->snd_end)
-			? b->snd_end - b->snd_una
-			: 0;
+	ret_info->snd_queued = call_queued(r, b);
 	ret_info->snd_wnd = b->snd_wnd;
 	ret_info->rcv_wnd = b->rcv_adv - b->rcv_nxt;
 	ret_info->cwnd = b->cc.cwnd;

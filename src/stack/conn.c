@@ -272,11 +272,13 @@ void conn_end(struct conn *c, bool tell)
 {
 	bool known = c->r->flags & REC_TOLD ||
 		     (c->b && (c->b->app_list || c->b->events));
+	/* The daemon has it in a list, or in hand: it must let go of it. */
+	bool busy = c->b && (c->b->app_list || c->b->app_flags);
 
 	conn_set_state(c, TCP_GONE);
 	if (c->b)
 		conn_drop_data(c);
-	if (tell && known && !(c->r->flags & REC_ORPHAN) &&
+	if (((tell && known) || busy) && !(c->r->flags & REC_ORPHAN) &&
 	    (c->b || conn_activate(c))) {
 		c->b->events = 0;
 		conn_event(c, STACK_EV_RESET);

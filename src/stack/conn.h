@@ -70,8 +70,9 @@ void conn_mark(struct conn *c, uint32_t blk_flags);
 void conn_arm(struct conn *c);
 
 /*
- * The connection is over. With tell, the daemon gets STACK_EV_RESET (unless
- * the application has closed, or never knew of it). c must not be used after.
+ * The connection is over. With tell, or when the daemon has the block in one
+ * of its lists, it gets STACK_EV_RESET (unless the application has closed, or
+ * never knew of it). c must not be used after.
  */
 void conn_end(struct conn *c, bool tell);
 

@@ -232,7 +232,9 @@ static bool input_ack(struct conn *c, const struct seg *seg)
 		input_window(c, seg);
 	if (dupack)
 		recovery_dupack(c);
-	if (c->r->state == TCP_LAST_ACK && c->r->flags & REC_FIN_ACKED) {
+	/* Over, unless the client still waits for our acknowledgement (output.c). */
+	if (c->r->state == TCP_LAST_ACK && c->r->flags & REC_FIN_ACKED &&
+	    b->rcv_acked == b->rcv_nxt) {
 		conn_end(c, false);
 		return false;
 	}

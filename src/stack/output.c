@@ -185,6 +185,11 @@ void output_flush(struct conn *c)
 		respond_ack(c);
 	}
 	b->flags &= ~(uint32_t)(BLK_RESEND | BLK_ACK_NOW);
+	if (c->r->state == TCP_LAST_ACK && c->r->flags & REC_FIN_ACKED &&
+	    b->rcv_acked == b->rcv_nxt) {
+		conn_end(c, false);
+		return;
+	}
 	recovery_arm(c);
 	conn_arm(c);
 	conn_rest(c);

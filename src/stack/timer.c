@@ -134,6 +134,8 @@ static void sweep_record(struct stack *st, uint32_t ri, uint64_t now_us)
 	switch (c.r->state) {
 	case TCP_ESTABLISHED:
 	case TCP_CLOSE_WAIT:
+	case TCP_FIN_WAIT_2:
+	case TCP_LAST_ACK:
 		sweep_established(&c);
 		break;
 	case TCP_TIME_WAIT:

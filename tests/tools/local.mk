@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: BSD-2-Clause
+
+# Programs that the tests in tests/net and tests/packet run.
+check_PROGRAMS += \
+	tests/tools/apicall \
+	tests/tools/httpd \
+	tests/tools/msgclient
+
+tests_tools_apicall_SOURCES = tests/tools/apicall.c
+tests_tools_apicall_LDADD = src/lib/libxtcp.la
+tests_tools_httpd_SOURCES = tests/tools/httpd.c
+tests_tools_httpd_LDADD = src/lib/libxtcp.la
+tests_tools_msgclient_SOURCES = tests/tools/msgclient.c
+
+EXTRA_DIST += \
+	tests/net/frames.py \
+	tests/net/harness.py \
+	tests/net/runner.py \
+	tests/net/test_backends.py \
+	tests/net/test_clients.py \
+	tests/net/test_config.py \
+	tests/net/test_operation.py \
+	tests/packet/packet.py \
+	tests/packet/peer.py \
+	tests/packet/scene.py \
+	tests/packet/test_ack.py \
+	tests/packet/test_hostile.py \
+	tests/packet/test_hostile_local.py \
+	tests/packet/test_patent.py \
+	tests/packet/test_tcp.py \
+	tests/packet/test_tcp_close.py
