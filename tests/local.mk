@@ -82,6 +82,11 @@ tests_unit_stack_test_parts_SOURCES = tests/unit/stack/test_parts.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_stack_test_parts_LDADD = $(unit_stack)
 
+unit_tests += tests/unit/stack/test_corners
+tests_unit_stack_test_corners_SOURCES = tests/unit/stack/test_corners.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_corners_LDADD = $(unit_stack)
+
 unit_tests += tests/unit/stack/test_parse
 tests_unit_stack_test_parse_SOURCES = tests/unit/stack/test_parse.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
@@ -135,6 +140,27 @@ tests_unit_daemon_test_loss_SOURCES = tests/unit/daemon/test_loss.c \
 	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_daemon_test_loss_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_regress
+tests_unit_daemon_test_regress_SOURCES = tests/unit/daemon/test_regress.c \
+	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_daemon_test_regress_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_random
+tests_unit_daemon_test_random_SOURCES = tests/unit/daemon/test_random.c \
+	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_daemon_test_random_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_registry
+tests_unit_daemon_test_registry_SOURCES = tests/unit/daemon/test_registry.c \
+	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_daemon_test_registry_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_listener
+tests_unit_daemon_test_listener_LDADD = $(unit_daemon)
 
 unit_tests += tests/unit/daemon/test_conf
 tests_unit_daemon_test_conf_SOURCES = tests/unit/daemon/test_conf.c \

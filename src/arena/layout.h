@@ -158,7 +158,8 @@ struct blk {
 
 	/* Deadlines on the monotonic clock, microseconds; 0: not set. */
 	uint64_t rexmit_at; /* RTO, or persist when BLK_PERSIST */
-	uint64_t ack_at; /* delayed acknowledgement, or ack-deadline */
+	uint64_t ack_at; /* delayed acknowledgement */
+	uint64_t hold_at; /* ack-deadline of what is held */
 	uint64_t life_at; /* handshake, user time-out, keepalive, FIN-WAIT-2 */
 	uint64_t progress_at; /* when the client last acknowledged something new */
 	struct wheel_link wheel; /* derived but for expires_us */
@@ -198,6 +199,8 @@ enum blk_flag {
 	BLK_SYNACK_NOW = 1 << 11, /* the SYN-ACK goes out */
 	BLK_LINGER =
 		1 << 12, /* quiet; kept for its congestion state until life_at */
+	BLK_REOPENED =
+		1 << 14, /* the window opened, nothing acknowledged since */
 	BLK_WINDOW_HELD =
 		1 << 13, /* a window update is owed when the pool has room */
 };

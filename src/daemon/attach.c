@@ -30,6 +30,7 @@
 #include "base/log.h"
 #include "daemon/clock.h"
 #include "daemon/hello.h"
+#include "daemon/listener.h"
 #include "daemon/socket.h"
 
 #define ATTACH_PENDING_MAX 64u
@@ -40,8 +41,7 @@
 struct attach {
 	struct event_base *base;
 	struct registry *registry;
-	struct event *ev_listen;
-	int fd;
+	struct listener *listener;
 	char path[sizeof(((struct conf_socket *)0)->path)];
 	uint64_t instance;
 	uint32_t turn; /* round robin over workers */
@@ -76,8 +76,8 @@ static void attach_client_free(struct attach_client *c)
 	while (*link != c)
 		link = &(*link)->next;
 	*link = c->next;
-	if (at->n_clients-- == ATTACH_PENDING_MAX && at->ev_listen)
-		event_add(at->ev_listen, NULL);
+	if (at->n_clients-- == ATTACH_PENDING_MAX)
+		listener_resume(at->listener);
 	event_free(c->ev);
 	event_free(c->ev_timer);
 	frame_reader_fini(&c->in);
@@ -331,17 +331,14 @@ static int attach_client_new(struct attach *at, int fd)
 	c->next = at->clients;
 	at->clients = c;
 	if (++at->n_clients == ATTACH_PENDING_MAX)
-		event_del(at->ev_listen);
+		listener_pause(at->listener);
 	return 0;
 }
 
-static void attach_on_accept(evutil_socket_t fd, short what, void *arg)
+static void attach_on_accept(void *arg, int fd)
 {
-	int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-	(void)what;
-	if (client >= 0 && attach_client_new(arg, client) < 0)
-		close(client);
+	if (attach_client_new(arg, fd) < 0)
+		close(fd);
 }
 
 int attach_open(struct attach **ret_at, struct event_base *base,
@@ -349,28 +346,27 @@ int attach_open(struct attach **ret_at, struct event_base *base,
 		uint64_t instance)
 {
 	struct attach *at = calloc(1, sizeof(*at));
-	int err;
+	int fd, err;
 
 	if (!at)
 		return -ENOMEM;
 	at->base = base;
 	at->registry = registry;
 	at->instance = instance;
-	at->fd = socket_listen(conf);
-	if (at->fd < 0) {
-		err = at->fd;
-		log_error("attach socket %s: %s%s", conf->path, strerror(-err),
-			  err == -EADDRINUSE ? " (is another xtcpd running?)"
-					     : "");
+	fd = socket_listen(conf);
+	if (fd < 0) {
+		log_error("attach socket %s: %s%s", conf->path, strerror(-fd),
+			  fd == -EADDRINUSE ? " (is another xtcpd running?)"
+					    : "");
 		free(at);
-		return err;
+		return fd;
 	}
 	memcpy(at->path, conf->path, sizeof(at->path));
-	at->ev_listen = event_new(base, at->fd, EV_READ | EV_PERSIST,
-				  attach_on_accept, at);
-	if (!at->ev_listen || event_add(at->ev_listen, NULL) < 0) {
+	err = listener_new(&at->listener, base, fd, "attach socket",
+			   attach_on_accept, at);
+	if (err < 0) {
 		attach_close(at);
-		return -ENOMEM;
+		return err;
 	}
 	*ret_at = at;
 	return 0;
@@ -380,12 +376,10 @@ void attach_close(struct attach *at)
 {
 	if (!at)
 		return;
-	if (at->ev_listen)
-		event_free(at->ev_listen);
-	at->ev_listen = NULL;
+	listener_free(at->listener);
+	at->listener = NULL;
 	while (at->clients)
 		attach_client_free(at->clients);
-	close(at->fd);
 	unlink(at->path);
 	free(at);
 }

@@ -16,7 +16,7 @@
  *
  * I1: a client has at most one task; task->client and client->task agree.
  * I2: what a client can make us hold is bounded: one reader's buffer, one
- *     watermark of input, one reply beyond CONTROL_OUTPUT_BYTES of output. A
+ *     request and a read of input, one reply beyond CONTROL_OUTPUT_BYTES of output. A
  *     client that does not take its reply for CONTROL_WRITE_TIMEOUT_S goes.
  */
 #include "daemon/control.h"
@@ -24,7 +24,6 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
-#include <event2/listener.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +36,7 @@
 #include "base/log.h"
 #include "daemon/clock.h"
 #include "daemon/control_command.h"
+#include "daemon/listener.h"
 #include "daemon/socket.h"
 #include "proto/control.h"
 
@@ -77,7 +77,7 @@ struct control_client {
 struct control {
 	struct event_base *base;
 	const struct workers_view *view;
-	struct evconnlistener *listener;
+	struct listener *listener;
 	struct control_client *clients;
 	uint32_t n_clients;
 	struct show_counter counters[CONTROL_COUNTERS];
@@ -192,6 +192,20 @@ static bool control_client_feed(struct control_client *client)
 	return !client->closing;
 }
 
+/*
+ * Read on only while there is room. (A high watermark would do the same, but
+ * libevent 2.1 spins in its loop while the input stays at it.)
+ */
+static void control_client_mind_input(struct control_client *client)
+{
+	size_t held = evbuffer_get_length(bufferevent_get_input(client->bev));
+
+	if (held >= CONTROL_REQUEST_MAX)
+		bufferevent_disable(client->bev, EV_READ);
+	else if (!client->eof)
+		bufferevent_enable(client->bev, EV_READ);
+}
+
 /* Runs its next requests, as long as none has to wait. */
 static void control_client_pump(struct control_client *client)
 {
@@ -217,6 +231,7 @@ static void control_client_pump(struct control_client *client)
 		}
 	}
 	client->pumping = false;
+	control_client_mind_input(client);
 	/* nothing more to run, and no task or output to wait for */
 	if (client->eof && !more)
 		client->closing = true;
@@ -366,17 +381,12 @@ static void control_refuse(struct control *c, int fd)
 	close(fd);
 }
 
-static void control_on_accept(struct evconnlistener *listener,
-			      evutil_socket_t fd, struct sockaddr *sa, int len,
-			      void *arg)
+static void control_on_accept(void *arg, int fd)
 {
 	const struct timeval write_timeout = { CONTROL_WRITE_TIMEOUT_S, 0 };
 	struct control *c = arg;
 	struct control_client *client;
 
-	(void)listener;
-	(void)sa;
-	(void)len;
 	if (c->n_clients == CONTROL_CLIENTS_MAX) {
 		control_refuse(c, fd);
 		return;
@@ -398,20 +408,8 @@ static void control_on_accept(struct evconnlistener *listener,
 	control_reader_init(&client->in, CONTROL_REQUEST_MAX);
 	bufferevent_setcb(client->bev, control_on_input, control_on_output,
 			  control_on_event, client);
-	bufferevent_setwatermark(client->bev, EV_READ, 0, CONTROL_REQUEST_MAX);
 	bufferevent_set_timeouts(client->bev, NULL, &write_timeout);
 	bufferevent_enable(client->bev, EV_READ | EV_WRITE);
-}
-
-static void control_on_accept_error(struct evconnlistener *listener, void *arg)
-{
-	static struct log_ratelimit limit = LOG_RATELIMIT(10 * USEC_PER_SEC, 1);
-
-	(void)listener;
-	(void)arg;
-	if (log_ratelimit_ok(&limit, clock_now_us()))
-		log_warn("control socket: accept: %s",
-			 evutil_socket_error_to_string(EVUTIL_SOCKET_ERROR()));
 }
 
 static void control_log_failure(const char *path, int err)
@@ -435,7 +433,7 @@ int control_open(struct control **ret_control, struct event_base *base,
 		 const struct workers_view *view)
 {
 	struct control *c = calloc(1, sizeof(*c));
-	int fd;
+	int fd, err;
 
 	if (!c)
 		return -ENOMEM;
@@ -449,16 +447,12 @@ int control_open(struct control **ret_control, struct event_base *base,
 		free(c);
 		return fd;
 	}
-	/* it listens already: backlog 0 */
-	c->listener = evconnlistener_new(
-		base, control_on_accept, c,
-		LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fd);
-	if (!c->listener) {
-		close(fd);
+	err = listener_new(&c->listener, base, fd, "control socket",
+			   control_on_accept, c);
+	if (err < 0) {
 		control_close(c);
-		return -ENOMEM;
+		return err;
 	}
-	evconnlistener_set_error_cb(c->listener, control_on_accept_error);
 	*ret_control = c;
 	return 0;
 }
@@ -469,8 +463,7 @@ void control_close(struct control *c)
 		return;
 	while (c->clients)
 		control_client_free(c->clients);
-	if (c->listener)
-		evconnlistener_free(c->listener);
+	listener_free(c->listener);
 	unlink(c->path);
 	free(c);
 }

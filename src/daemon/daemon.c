@@ -28,6 +28,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -462,6 +463,45 @@ static int daemon_up(struct daemon *d)
 	return 0;
 }
 
+/* What libevent has to say; it says some of it once per turn of its loop. */
+static void daemon_on_libevent(int severity, const char *text)
+{
+	static _Thread_local struct log_ratelimit limit =
+		LOG_RATELIMIT(10 * USEC_PER_SEC, 5);
+
+	if (severity == EVENT_LOG_DEBUG)
+		return;
+	if (log_ratelimit_ok(&limit, clock_now_us()))
+		log_warn("libevent: %s", text);
+}
+
+/* Each stream and each client is a descriptor, and the soft limit is low. */
+static void daemon_raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+	    limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_warn("raising the limit of open files: %s",
+			 strerror(errno));
+}
+
+static int daemon_serve(struct daemon *d)
+{
+	log_info("serving: %u workers, %u groups, device %s", d->n_workers,
+		 d->conf->n_groups, d->conf->tun.name);
+	notify_ready();
+	if (d->options.ready)
+		d->options.ready(d->options.ready_arg);
+	if (event_base_dispatch(d->base) >= 0)
+		return 0;
+	log_error("the event loop failed: %s", strerror(errno));
+	return -EIO;
+}
+
 int daemon_run(const struct daemon_options *options, struct conf *conf)
 {
 	struct daemon *d = calloc(1, sizeof(*d));
@@ -475,15 +515,12 @@ int daemon_run(const struct daemon_options *options, struct conf *conf)
 	d->conf = conf;
 	d->started_us = clock_now_us();
 	signal(SIGPIPE, SIG_IGN);
+	event_set_log_callback(daemon_on_libevent);
+	daemon_raise_descriptors();
 	daemon_view_init(d);
 	err = daemon_up(d);
 	if (err == 0) {
-		log_info("serving: %u workers, %u groups, device %s",
-			 d->n_workers, d->conf->n_groups, d->conf->tun.name);
-		notify_ready();
-		if (options->ready)
-			options->ready(options->ready_arg);
-		event_base_dispatch(d->base);
+		err = daemon_serve(d);
 		daemon_unwind(d, ARRAY_SIZE(daemon_steps));
 	}
 	conf_free(d->conf);

@@ -60,7 +60,7 @@ struct daemon {
 
 /*
  * Run until SIGTERM or SIGINT. Takes conf. Returns 0 after a clean stop, or
- * the negative errno with which starting failed (logged).
+ * the negative errno with which starting or serving failed (logged).
  */
 int daemon_run(const struct daemon_options *options, struct conf *conf);
 

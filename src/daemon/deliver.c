@@ -480,15 +480,13 @@ static int deliver_dues(struct delivery *d)
 	return err;
 }
 
-/*
- * It waits no more. The stack may not have given the block back because it
- * did: have it look again with the flush.
- */
-static void deliver_release(const struct delivery *d)
+void deliver_release(struct group *g, uint32_t ri)
 {
-	if (d->rec->state > TCP_SYN_RECEIVED && d->rec->state < TCP_GONE &&
-	    d->rec->block != NIL)
-		stack_delivered(d->g->gs->st, d->ri, 0, d->g->gs->now_us);
+	const struct rec *rec = list_rec(g, ri);
+
+	if (rec->state > TCP_SYN_RECEIVED && rec->state < TCP_GONE &&
+	    rec->block != NIL)
+		stack_delivered(g->gs->st, ri, 0, g->gs->now_us);
 }
 
 bool deliver_conn(struct group *g, uint32_t ri, bool at_head)
@@ -499,7 +497,7 @@ bool deliver_conn(struct group *g, uint32_t ri, bool at_head)
 	deliver_unlist(g, d.rec, d.blk);
 	if (deliver_dues(&d) == 0) {
 		if (at_head)
-			deliver_release(&d);
+			deliver_release(g, ri);
 		return true;
 	}
 	if (!at_head)

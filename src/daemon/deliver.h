@@ -20,6 +20,13 @@ void deliver_event(struct groups *gs, uint32_t ri, uint16_t events);
  */
 bool deliver_conn(struct group *g, uint32_t ri, bool at_head);
 
+/*
+ * The connection was on a list and is not any more. The stack may not have
+ * given its block back because of that: have it look again with the flush.
+ * The record may be gone.
+ */
+void deliver_release(struct group *g, uint32_t ri);
+
 /* Serve a list in order, until one must wait on. */
 void deliver_list(struct group *g, struct conn_list *list);
 

@@ -147,8 +147,13 @@ static struct group *group_new(struct groups *gs,
 int groups_set(struct groups *gs, const struct group_setup *setup)
 {
 	struct group *g = gs->by_id[setup->stack.id];
-	int err = stack_group_set(gs->st, &setup->stack);
+	struct stack_group wanted = setup->stack;
+	int err;
 
+	/* What the operator drains stays drained when settings change. */
+	if (g)
+		wanted.draining |= gs->st->groups[g->id]->draining;
+	err = stack_group_set(gs->st, &wanted);
 	if (err < 0)
 		return err;
 	if (!g)

@@ -216,7 +216,8 @@ void groups_fini(struct groups *gs);
 
 /*
  * Add a group or change one of this id, in the stack as well: backends that
- * are not in the setup any more are closed, new ones dialled.
+ * are not in the setup any more are closed, new ones dialled. A group that is
+ * drained stays so.
  * Returns 0, -ENOMEM, or -EINVAL (the port differs).
  */
 int groups_set(struct groups *gs, const struct group_setup *setup);
@@ -256,7 +257,7 @@ void groups_tick(struct groups *gs);
 /* Drain (or resume) the backends of this name. Returns how many there were. */
 uint32_t groups_drain_backend(struct groups *gs, const char *name, bool on);
 
-/* Take no new connections for the group. */
+/* Take no new connections for the group any more, until it is removed. */
 void groups_drain_group(struct groups *gs, uint16_t id);
 
 /* The operator closes a connection. Returns 0 or -ENOENT. */

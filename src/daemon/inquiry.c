@@ -61,9 +61,14 @@ static void inquiry_finish(struct inquiry *q)
 
 static void inquiry_on_timeout(evutil_socket_t fd, short what, void *arg)
 {
+	struct inquiry *q = arg;
+
 	(void)fd;
 	(void)what;
-	inquiry_finish(arg);
+	inquiry_finish(q);
+	/* No answer will come to free it when nobody could be asked. */
+	if (q->under_way == 0)
+		inquiry_free(q);
 }
 
 static void inquiry_on_answer(struct mail *mail, void *receiver)

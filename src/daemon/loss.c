@@ -31,6 +31,7 @@ static void loss_conn(struct group *g, uint32_t ri)
 	struct rec *rec = &st->sh->recs[ri];
 	struct blk *blk = groups_blk(g->gs, rec);
 	bool in_hand = seq_gt(blk->rcv_dlv, blk->rcv_app);
+	bool listed = blk->app_list != APP_LIST_NONE;
 
 	/* The stream's own list and its counts go with it. */
 	if (blk->app_list >= APP_LIST_STREAM)
@@ -55,7 +56,8 @@ static void loss_conn(struct group *g, uint32_t ri)
 		blk->app_flags |= APP_OPEN_DUE;
 	if (rec->flags & REC_FIN_RCVD && rec->state == TCP_CLOSE_WAIT)
 		blk->app_flags |= APP_EOF_DUE;
-	deliver_conn(g, ri, false);
+	if (deliver_conn(g, ri, false) && listed)
+		deliver_release(g, ri);
 }
 
 void loss_stream(struct group *g, struct bstream *s)

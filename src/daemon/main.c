@@ -29,7 +29,8 @@ static const char main_help[] =
 	"  -f, --foreground    stay in the foreground (for systemd's Type=notify)\n"
 	"  -t, --test          check the configuration and exit\n"
 	"  -v, --verbose       more to say\n"
-	"      --pcap FILE     write every packet of the device to a capture file\n"
+	"      --pcap FILE     write every packet of the device to a capture file,\n"
+	"                      worker 1 and on to FILE.1, FILE.2, ...\n"
 	"  -V, --version       print the version and exit\n"
 	"  -h, --help          print this and exit\n"
 	"\n"
@@ -163,6 +164,21 @@ static char *main_conf_path(const char *path)
 	return full;
 }
 
+/*
+ * Whoever started us may have closed them: what we open must not get their
+ * numbers, or a line for stderr ends in it.
+ */
+static void main_open_standard(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct main_args args = { .options.conf_path = XTCP_CONF_FILE,
@@ -171,6 +187,7 @@ int main(int argc, char **argv)
 	int pipe_fds[2];
 	char *path;
 
+	main_open_standard();
 	main_parse(&args, argc, argv);
 	if (args.exit >= 0)
 		return args.exit;

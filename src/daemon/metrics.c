@@ -12,18 +12,22 @@
 #include "daemon/metrics.h"
 
 #include <errno.h>
+#include <event2/event.h>
 #include <event2/http.h>
+#include <event2/listener.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "daemon/clock.h"
 
 #define METRICS_ASKS_MAX 16
 #define METRICS_HEADER_BYTES_MAX 8192
 #define METRICS_BODY_BYTES_MAX 1024
 #define METRICS_TIMEOUT_S 10
+#define METRICS_REST_S 1
 #define METRICS_BACKLOG 16
 
 /* A scrape under way. */
@@ -178,8 +182,38 @@ static int metrics_listen(const struct sockaddr_storage *addr,
 	return fd;
 }
 
+static void metrics_on_rested(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	evconnlistener_enable(arg);
+}
+
+/*
+ * accept() failed: no descriptors left. The connection stays in the queue and
+ * the socket readable, so accepting rests for a second instead of spinning.
+ * (arg is evhttp's own. Nothing runs on the loop after metrics_close(), so the
+ * listener outlives the timer.)
+ */
+static void metrics_on_accept_error(struct evconnlistener *listener, void *arg)
+{
+	static struct log_ratelimit limit = LOG_RATELIMIT(10 * USEC_PER_SEC, 1);
+	const struct timeval tv = { METRICS_REST_S, 0 };
+	int err = errno;
+
+	(void)arg;
+	if (event_base_once(evconnlistener_get_base(listener), -1, EV_TIMEOUT,
+			    metrics_on_rested, listener, &tv) == 0)
+		evconnlistener_disable(listener);
+	if (log_ratelimit_ok(&limit, clock_now_us()))
+		log_warn("metrics: accept: %s: nobody gets in for a while",
+			 strerror(err));
+}
+
 static int metrics_serve(struct metrics *m, struct event_base *base, int fd)
 {
+	struct evhttp_bound_socket *bound;
+
 	m->http = evhttp_new(base);
 	if (!m->http)
 		return -ENOMEM;
@@ -189,7 +223,12 @@ static int metrics_serve(struct metrics *m, struct event_base *base, int fd)
 	/* all that it knows: we answer 405 ourselves */
 	evhttp_set_allowed_methods(m->http, UINT16_MAX);
 	evhttp_set_gencb(m->http, metrics_on_request, m);
-	return evhttp_accept_socket_with_handle(m->http, fd) ? 0 : -ENOMEM;
+	bound = evhttp_accept_socket_with_handle(m->http, fd);
+	if (!bound)
+		return -ENOMEM;
+	evconnlistener_set_error_cb(evhttp_bound_socket_get_listener(bound),
+				    metrics_on_accept_error);
+	return 0;
 }
 
 int metrics_open(struct metrics **ret_metrics, struct event_base *base,

@@ -298,6 +298,26 @@ static int registry_own_send(struct registry *reg, struct registry_group *rg)
 	return err ? err : registry_send_group(reg, rg->id, &setup);
 }
 
+/*
+ * Have the workers remove a group that nobody finds any more. Both mails may
+ * come twice to a worker; when one can't be posted, all is for the next tick.
+ */
+static void registry_own_end(struct registry *reg, struct registry_group *rg)
+{
+	uint32_t pool =
+		REGISTRY_OWN_POOL_FIRST + (rg->id - REGISTRY_OWN_GROUP_FIRST);
+
+	rg->used = false;
+	rg->ending = true;
+	if (registry_send_group(reg, rg->id, NULL) < 0 ||
+	    registry_send_pool(reg, pool, 0, REGISTRY_OWN_THROTTLE_HIGH,
+			       REGISTRY_OWN_THROTTLE_LOW) < 0)
+		return;
+	rg->ending = false;
+	reg->own_bytes -= rg->pool_bytes;
+	log_info("port %u: the application's own group is removed", rg->port);
+}
+
 int registry_own(struct registry *reg, uint16_t port, uint64_t pool_bytes,
 		 uint64_t instance, struct registry_group **ret_group)
 {
@@ -317,16 +337,23 @@ int registry_own(struct registry *reg, uint16_t port, uint64_t pool_bytes,
 	rg = registry_own_new(reg, port);
 	if (!rg)
 		return -ENOSPC;
+	if (rg->ending)
+		registry_own_end(reg, rg);
+	if (rg->ending)
+		return -EAGAIN;
 	rg->port = port;
 	rg->own = true;
 	rg->instance = instance;
 	rg->pool_bytes = pool_bytes;
 	rg->empty_since_us = 0;
-	err = registry_own_send(reg, rg);
-	if (err < 0)
-		return err;
-	rg->used = true;
 	reg->own_bytes += pool_bytes;
+	err = registry_own_send(reg, rg);
+	if (err < 0) {
+		/* Some workers may have it already. */
+		rg->ending = true;
+		return err;
+	}
+	rg->used = true;
 	*ret_group = rg;
 	log_info(
 		"port %u: a group of its own for an application, %llu bytes of receive buffer",
@@ -334,25 +361,13 @@ int registry_own(struct registry *reg, uint16_t port, uint64_t pool_bytes,
 	return 0;
 }
 
-static void registry_own_remove(struct registry *reg, struct registry_group *rg)
-{
-	uint32_t pool =
-		REGISTRY_OWN_POOL_FIRST + (rg->id - REGISTRY_OWN_GROUP_FIRST);
-
-	if (registry_send_group(reg, rg->id, NULL) < 0 ||
-	    registry_send_pool(reg, pool, 0, REGISTRY_OWN_THROTTLE_HIGH,
-			       REGISTRY_OWN_THROTTLE_LOW) < 0)
-		return; /* next time */
-	rg->used = false;
-	reg->own_bytes -= rg->pool_bytes;
-	log_info("port %u: the application's own group is removed", rg->port);
-}
-
 void registry_tick(struct registry *reg, uint64_t now_us)
 {
 	for (uint32_t i = REGISTRY_OWN_GROUP_FIRST; i < STACK_GROUPS_MAX; i++) {
 		struct registry_group *rg = reg->groups[i];
 
+		if (rg && rg->ending)
+			registry_own_end(reg, rg);
 		if (!rg || !rg->used || !rg->own)
 			continue;
 		if (atomic_load(&rg->streams) > 0)
@@ -360,6 +375,6 @@ void registry_tick(struct registry *reg, uint64_t now_us)
 		else if (rg->empty_since_us == 0)
 			rg->empty_since_us = now_us;
 		else if (now_us - rg->empty_since_us >= REGISTRY_EMPTY_US)
-			registry_own_remove(reg, rg);
+			registry_own_end(reg, rg);
 	}
 }

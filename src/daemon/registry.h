@@ -25,6 +25,7 @@ struct registry_group {
 	uint16_t id, port;
 	bool used;
 	bool own; /* an application's, else configured */
+	bool ending; /* own, not used any more: the workers are still to hear */
 	int32_t priority;
 	uint32_t n_backends;
 	uint64_t instance; /* own: whose */
@@ -64,7 +65,8 @@ struct registry_group *registry_find(const struct registry *reg, uint16_t port);
 /*
  * A group on port with a pool of pool_bytes for the process `instance`, or
  * the one that it has already. Returns 0; -EADDRINUSE: the port has another
- * group; -EDQUOT: too many bytes in such pools; -EINVAL, -ENOSPC, -ENOMEM.
+ * group; -EDQUOT: too many bytes in such pools; -EAGAIN: a worker is too far
+ * behind; -EINVAL, -ENOSPC, -ENOMEM.
  */
 int registry_own(struct registry *reg, uint16_t port, uint64_t pool_bytes,
 		 uint64_t instance, struct registry_group **ret_group);

@@ -14,7 +14,9 @@
  * ack-window = auto gives way where a standard sender would otherwise starve:
  * a run of full-sized segments (its congestion window, its buffer tuning), a
  * gap (it needs duplicate ACKs to repair it), a full-sized segment sent again,
- * or anything sent again three times (Nagle, a window of one segment).
+ * or anything sent again three times (Nagle, a window of one segment). A number
+ * of bytes gives way at that number, and to gaps and retransmissions likewise:
+ * a sender whose first segment is held can repair nothing behind it.
  *
  * A throttled pool withholds: nothing raises rcv_ack but the application.
  *
@@ -81,23 +83,43 @@ static void ack_schedule(struct conn *c)
 		b->ack_at = c->now_us + TCP_DELACK_US;
 }
 
-static void ack_text_deferred(struct conn *c, bool gap)
+/* Start or end the time that ack-deadline gives what is held. */
+static void ack_hold(struct conn *c)
 {
 	struct blk *b = c->b;
-	uint32_t window = c->g->ack_window_bytes;
-	uint32_t held = ack_data_end(c) - b->rcv_ack;
 
-	if (window == STACK_ACK_WINDOW_AUTO) {
-		if (gap || b->rcv_full_run >= ACK_BULK_RUN)
-			ack_early(c, SC_early_ack_window);
-		ack_schedule(c);
-	} else if (window && held >= window) {
-		ack_early(c, SC_early_ack_window);
+	if (c->g->ack != STACK_ACK_DEFERRED || !c->g->ack_deadline_us ||
+	    seq_geq(b->rcv_ack, ack_data_end(c)))
+		b->hold_at = 0;
+	else if (!b->hold_at)
+		b->hold_at = c->now_us + c->g->ack_deadline_us;
+}
+
+/* Does the group's ack-window say that what is held must be acknowledged? */
+static bool ack_window_asks(const struct conn *c, bool gap)
+{
+	uint32_t window = c->g->ack_window_bytes;
+	uint32_t held = ack_data_end(c) - c->b->rcv_ack;
+
+	if (!window || !held)
+		return false;
+	if (gap)
+		return true;
+	if (window == STACK_ACK_WINDOW_AUTO)
+		return c->b->rcv_full_run >= ACK_BULK_RUN;
+	return held >= window;
+}
+
+static void ack_text_deferred(struct conn *c, bool gap)
+{
+	bool bulk = c->g->ack_window_bytes == STACK_ACK_WINDOW_AUTO;
+
+	if (ack_window_asks(c, gap) && ack_early(c, SC_early_ack_window) &&
+	    !bulk)
 		conn_mark(c, BLK_ACK_NOW);
-	}
-	if (c->g->ack_deadline_us && !b->ack_at &&
-	    seq_lt(b->rcv_ack, ack_data_end(c)))
-		b->ack_at = c->now_us + c->g->ack_deadline_us;
+	if (bulk)
+		ack_schedule(c);
+	ack_hold(c);
 }
 
 void ack_text(struct conn *c, uint32_t n, uint32_t seg_len, bool gap)
@@ -140,8 +162,7 @@ void ack_retransmitted(struct conn *c, const struct seg *seg)
 		stack_count(c->st, SC_dup_absorbed);
 		if (b->rcv_rexmits < UINT8_MAX)
 			b->rcv_rexmits++;
-		if (c->g->ack == STACK_ACK_DEFERRED &&
-		    c->g->ack_window_bytes == STACK_ACK_WINDOW_AUTO &&
+		if (c->g->ack == STACK_ACK_DEFERRED && c->g->ack_window_bytes &&
 		    (seg->len >= b->rcv_mss ||
 		     b->rcv_rexmits >= ACK_ABSORB_MAX) &&
 		    ack_early(c, SC_early_ack_window))
@@ -157,8 +178,10 @@ void ack_retransmitted(struct conn *c, const struct seg *seg)
 static void ack_window_opened(struct conn *c)
 {
 	struct blk *b = c->b;
+	uint32_t cap = b->rcv_space_units * REC_ADV_UNIT;
 
-	if (b->flags & BLK_WINDOW_HELD && rx_space(c) >= 2u * b->rcv_mss)
+	if (b->flags & BLK_WINDOW_HELD &&
+	    rx_space(c) >= min_u32(2u * b->rcv_mss, cap / 2))
 		conn_mark(c, BLK_ACK_NOW);
 }
 
@@ -169,8 +192,11 @@ void ack_application(struct conn *c)
 	ack_raise(c, b->rcv_app);
 	if (b->rcv_ack != b->rcv_acked && c->g->ack == STACK_ACK_DEFERRED)
 		conn_mark(c, BLK_ACK_NOW);
-	if (b->rcv_ack == b->rcv_nxt && b->rcv_ack == b->rcv_acked)
+	if (b->rcv_ack == b->rcv_acked)
 		b->ack_at = 0;
+	/* The application is at work: what is left gets its time anew. */
+	b->hold_at = 0;
+	ack_hold(c);
 	b->rcv_rexmits = 0;
 	/* What comes next is another request: no longer the same bulk. */
 	if (b->rcv_app == ack_data_end(c))
@@ -188,20 +214,17 @@ void ack_delivered(struct conn *c)
 
 void ack_timer(struct conn *c)
 {
-	struct blk *b = c->b;
-
-	b->ack_at = 0;
-	if (b->rcv_ack != b->rcv_acked) {
+	c->b->ack_at = 0;
+	if (c->b->rcv_ack != c->b->rcv_acked)
 		conn_mark(c, BLK_ACK_NOW);
-	} else if (c->g->ack == STACK_ACK_DEFERRED && c->g->ack_deadline_us) {
-		if (ack_early(c, SC_early_ack_deadline))
-			conn_mark(c, BLK_ACK_NOW);
-		else
-			b->ack_at = c->now_us + c->g->ack_deadline_us;
-		return;
-	}
-	if (c->g->ack_deadline_us && seq_lt(b->rcv_ack, ack_data_end(c)))
-		b->ack_at = c->now_us + c->g->ack_deadline_us;
+}
+
+void ack_deadline(struct conn *c)
+{
+	c->b->hold_at = 0;
+	if (ack_early(c, SC_early_ack_deadline))
+		conn_mark(c, BLK_ACK_NOW);
+	ack_hold(c);
 }
 
 void ack_fin(struct conn *c)
@@ -223,6 +246,8 @@ void ack_released(struct conn *c)
 		ack_raise(c, ack_data_end(c));
 	else if (c->g->ack == STACK_ACK_DELIVERED)
 		ack_raise(c, b->rcv_dlv);
+	else
+		ack_text_deferred(c, b->ooo_head != NIL);
 	if (b->rcv_ack != b->rcv_acked || b->flags & BLK_WINDOW_HELD)
 		conn_mark(c, BLK_ACK_NOW);
 }

@@ -172,16 +172,18 @@ int64_t stack_reply(struct stack *st, uint32_t ri, uint64_t offset,
 /* Our FIN follows what is queued: RFC 9293 3.10.4. */
 static void call_fin(struct conn *c)
 {
+	uint8_t state = c->r->state;
+
+	/* In SYN-RECEIVED, FIN-WAIT-1 follows once established. */
+	if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT &&
+	    state != TCP_SYN_RECEIVED)
+		return;
 	if (!conn_activate(c) || c->b->flags & BLK_FIN_QUEUED)
 		return;
-	if (c->r->state == TCP_ESTABLISHED)
+	if (state == TCP_ESTABLISHED)
 		conn_set_state(c, TCP_FIN_WAIT_1);
-	else if (c->r->state == TCP_SYN_RECEIVED)
-		; /* FIN-WAIT-1 follows once established */
-	else if (c->r->state == TCP_CLOSE_WAIT)
+	else if (state == TCP_CLOSE_WAIT)
 		conn_set_state(c, TCP_LAST_ACK);
-	else
-		return;
 	c->b->flags |= BLK_FIN_QUEUED;
 	conn_mark(c, 0);
 }
@@ -235,6 +237,11 @@ void stack_abort(struct stack *st, uint32_t ri, uint64_t now_us)
 		listen_refuse(&c, SC_conn_refused);
 		return;
 	case TCP_TIME_WAIT:
+		if (!c.b || c.b->rx_head == NIL)
+			return;
+		/* The client waits for the end of what is held. */
+		respond_conn_reset(&c);
+		conn_end(&c, false);
 		return;
 	default:
 		respond_conn_reset(&c);

@@ -225,8 +225,8 @@ static uint64_t conn_earlier(uint64_t a, uint64_t b)
 void conn_arm(struct conn *c)
 {
 	struct blk *b = c->b;
-	uint64_t at =
-		conn_earlier(conn_earlier(b->rexmit_at, b->ack_at), b->life_at);
+	uint64_t at = conn_earlier(conn_earlier(b->rexmit_at, b->life_at),
+				   conn_earlier(b->ack_at, b->hold_at));
 
 	/* An entry that is too early only wakes us for nothing; moving it costs more. */
 	if (!at)
@@ -263,7 +263,7 @@ static void conn_drop_data(struct conn *c)
 		b->tx_cur = NIL;
 	pool->ooo_chunks -= b->ooo_chunks;
 	b->ooo_chunks = 0;
-	b->rexmit_at = b->ack_at = b->life_at = 0;
+	b->rexmit_at = b->ack_at = b->hold_at = b->life_at = 0;
 	wheel_clear(&c->st->sh->wheel, c->r->block);
 	rx_pool_changed(c->st, pool);
 }

@@ -152,6 +152,7 @@ void ack_retransmitted(struct conn *c, const struct seg *seg);
 void ack_application(struct conn *c);
 void ack_delivered(struct conn *c);
 void ack_timer(struct conn *c);
+void ack_deadline(struct conn *c);
 void ack_fin(struct conn *c);
 /* The pool left throttling: what was withheld may go now. */
 void ack_released(struct conn *c);

@@ -83,6 +83,7 @@
 	C(drop_ooo_limit,                                                         \
 	  "segments dropped: out-of-order bound, or a throttled pool")            \
 	C(ooo_pruned, "out-of-order segments given up for text in sequence")      \
+	C(drop_gone, "segments of a connection whose end is being told")          \
 	C(drop_after_fin, "segments dropped: data after the client's FIN")        \
 	C(drop_after_close, "data received after the application closed")         \
 	C(syn_in_window, "SYNs within an established connection")                 \

@@ -59,17 +59,13 @@ static bool input_sequence(struct conn *c, const struct seg *seg)
 
 	if (!input_paws(c, seg))
 		return false;
-	if (input_acceptable(b, seg)) {
-		/* RFC 7323 4.3 (2), (3): Last.ACK.sent is rcv_acked. */
-		if (seg->opts.has_ts && c->r->flags & REC_TS &&
-		    seq_leq(seg->seq, b->rcv_acked))
-			c->r->ts_recent = seg->opts.tsval;
+	if (input_acceptable(b, seg))
 		return true;
-	}
 	if (seg->flags & TH_RST)
 		return false;
 	if (c->r->state == TCP_SYN_RECEIVED && seg->flags & TH_SYN &&
 	    seg->seq == c->r->irs) {
+		b->rtt.timed_at_us = 0; /* Karn */
 		conn_mark(c, BLK_SYNACK_NOW);
 		return false;
 	}
@@ -189,6 +185,10 @@ static void input_window(struct conn *c, const struct seg *seg)
 	if (b->flags & BLK_PERSIST && b->snd_wnd) {
 		b->cc.backoff = 0;
 		b->rexmit_at = 0;
+		/* Time to take what is sent now; once, until it does. */
+		if (!(b->flags & BLK_REOPENED))
+			b->progress_at = c->now_us;
+		b->flags |= BLK_REOPENED;
 	}
 }
 
@@ -331,6 +331,9 @@ static void input_fin(struct conn *c, const struct seg *seg)
 		b->fin_seq = seg->seq + seg->len;
 		b->flags |= BLK_FIN_SEEN;
 	}
+	/* One that lies within what came already is no FIN of this stream. */
+	if (b->flags & BLK_FIN_SEEN && seq_lt(b->fin_seq, b->rcv_nxt))
+		b->flags &= ~(uint32_t)BLK_FIN_SEEN;
 	if (!(b->flags & BLK_FIN_SEEN) || b->fin_seq != b->rcv_nxt ||
 	    conn_fin_rcvd(c))
 		return;
@@ -376,10 +379,34 @@ static void input_time_wait(struct conn *c, const struct seg *seg)
 	conn_mark(c, 0);
 }
 
+/* The client lives: keepalive begins anew. */
+static void input_alive(struct conn *c)
+{
+	c->r->last_active = input_tick(c->now_us);
+	if (!(c->b->flags & BLK_PROBING))
+		return;
+	c->b->flags &= ~(uint32_t)BLK_PROBING;
+	c->b->probes = 0;
+	c->b->life_at = 0;
+}
+
+/*
+ * RFC 7323 4.3 (2), (3): Last.ACK.sent is rcv_acked. Only once the ACK field
+ * was found good: a guessed segment must not make PAWS drop the real ones.
+ */
+static void input_timestamp(struct conn *c, const struct seg *seg)
+{
+	if (seg->opts.has_ts && c->r->flags & REC_TS &&
+	    seq_leq(seg->seq, c->b->rcv_acked))
+		c->r->ts_recent = seg->opts.tsval;
+}
+
 void input_conn(struct conn *c, const struct seg *seg)
 {
-	if (c->r->state == TCP_GONE)
+	if (c->r->state == TCP_GONE) {
+		stack_count(c->st, SC_drop_gone);
 		return;
+	}
 	if (c->r->state == TCP_TIME_WAIT && !c->b) {
 		input_time_wait(c, seg);
 		return;
@@ -394,14 +421,12 @@ void input_conn(struct conn *c, const struct seg *seg)
 	conn_mark(c, 0);
 	if (!input_sequence(c, seg))
 		return;
-	if (!input_rst(c, seg) || !input_syn(c, seg) || !input_ack(c, seg))
+	if (!input_rst(c, seg) || !input_syn(c, seg))
 		return;
-	c->r->last_active = input_tick(c->now_us);
-	if (c->b->flags & BLK_PROBING) {
-		c->b->flags &= ~(uint32_t)BLK_PROBING;
-		c->b->probes = 0;
-		c->b->life_at = 0;
-	}
+	input_alive(c);
+	if (!input_ack(c, seg))
+		return;
+	input_timestamp(c, seg);
 	if (input_text(c, seg))
 		input_fin(c, seg);
 }

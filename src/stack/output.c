@@ -33,8 +33,7 @@ static void output_take_ack(struct conn *c, bool with_data)
 		stack_count(c->st, SC_pure_acks_saved);
 	b->rcv_acked = b->rcv_ack;
 	b->flags &= ~(uint32_t)BLK_ACK_NOW;
-	if (b->rcv_ack == b->rcv_nxt || !c->g->ack_deadline_us)
-		b->ack_at = 0;
+	b->ack_at = 0;
 }
 
 /* Send [seq, seq + len) of the queue, with a FIN behind when asked for. */
@@ -73,6 +72,7 @@ void output_synack(struct conn *c)
 	struct respond what = { .flags = TH_SYN | TH_ACK, .seq = r->iss };
 	struct stack_limits *limits = &c->st->limits;
 	struct tuple tuple;
+	uint32_t wnd;
 
 	shard_rec_tuple(c->st->sh, c->ri, &tuple);
 	what.opts.has_mss = true;
@@ -84,10 +84,13 @@ void output_synack(struct conn *c)
 		what.opts.tsval = conn_ts_now(c);
 		what.opts.tsecr = r->ts_recent;
 	}
-	what.ack = c->b->rcv_nxt;
-	/* RFC 7323 2.2: the window of a SYN is never scaled. */
-	what.wnd = (uint16_t)min_u32(rx_space(c), UINT16_MAX);
+	what.ack = r->irs + 1;
+	/* RFC 7323 2.2: never scaled. Sent again: no less than promised. */
+	wnd = max_u32(rx_space(c), c->b->rcv_adv - what.ack);
+	what.wnd = (uint16_t)min_u32(wnd, UINT16_MAX);
 	c->b->rcv_adv = seq_max(c->b->rcv_adv, what.ack + what.wnd);
+	if (what.wnd < c->b->rcv_mss)
+		c->b->flags |= BLK_WINDOW_HELD;
 	c->b->flags &= ~(uint32_t)(BLK_SYNACK_NOW | BLK_ACK_NOW);
 	respond_emit(c->st, &tuple, &what, (struct iovec[1]){ { 0 } }, 1, 0);
 }
@@ -109,8 +112,12 @@ static bool output_allowed(const struct conn *c, uint32_t *ret_len,
 		   (usable > len || !flight);
 	if (!len)
 		return *ret_fin;
-	/* RFC 9293 3.8.6.2.1: a full segment, all there is, or half the window. */
-	return len == mss || len == queued || len >= b->max_wnd / 2;
+	/*
+	 * RFC 9293 3.8.6.2.1: a full segment, all there is, half the window;
+	 * what is sent again has waited long enough.
+	 */
+	return len == mss || len == queued || len >= b->max_wnd / 2 ||
+	       seq_lt(b->snd_nxt, b->snd_max);
 }
 
 static bool output_data(struct conn *c)
@@ -169,12 +176,14 @@ void output_flush(struct conn *c)
 
 	if (c->r->state == TCP_SYN_HELD || c->r->state == TCP_GONE)
 		return;
-	if (b->flags & BLK_SYNACK_NOW)
-		output_synack(c);
 	if (c->r->state == TCP_SYN_RECEIVED) {
+		if (b->flags & BLK_SYNACK_NOW)
+			output_synack(c);
 		conn_arm(c);
 		return;
 	}
+	/* The handshake ended in the same turn: the client has its SYN-ACK. */
+	b->flags &= ~(uint32_t)BLK_SYNACK_NOW;
 	if (b->flags & BLK_RESEND) {
 		stack_count(c->st, SC_reply_resent);
 		output_resend_head(c);

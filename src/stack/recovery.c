@@ -64,6 +64,7 @@ void recovery_acked(struct conn *c, uint32_t acked_bytes, const struct seg *seg)
 
 	recovery_rtt(c, seg);
 	b->progress_at = c->now_us;
+	b->flags &= ~(uint32_t)BLK_REOPENED;
 	b->cc.backoff = 0;
 	b->rexmits = 0;
 	b->rexmit_at = 0;
@@ -72,6 +73,9 @@ void recovery_acked(struct conn *c, uint32_t acked_bytes, const struct seg *seg)
 		return;
 	}
 	b->cc.dupacks = 0;
+	/* recover stays near: 2^31 bytes behind it would look ahead. */
+	if (b->cc.phase == CC_OPEN && seq_gt(b->snd_una, b->cc.recover))
+		b->cc.recover = b->snd_una - 1;
 	if (b->cc.phase == CC_LOSS && seq_geq(b->snd_una, b->cc.recover))
 		b->cc.phase = CC_OPEN;
 	/* An application that does not fill the window says nothing about it. */

@@ -82,6 +82,10 @@ int stack_group_set(struct stack *st, const struct stack_group *group)
 	g = st->groups[id];
 	if (g && g->port != group->port)
 		return -EINVAL;
+	/* What its connections hold is counted in the old pool. */
+	if (g && g->pool != group->pool &&
+	    counter_get(&st->group_stats[id]->connections))
+		return -EBUSY;
 	if (!g) {
 		g = calloc(1, sizeof(*g));
 		st->group_stats[id] = calloc(1, sizeof(*st->group_stats[id]));
@@ -111,8 +115,7 @@ void stack_group_remove(struct stack *st, uint16_t id, uint64_t now_us)
 	g->draining = true;
 	for (ri = bitmap_next_used(&st->sh->rec_map, 0); ri != BITMAP_NONE;
 	     ri = bitmap_next_used(&st->sh->rec_map, ri + 1)) {
-		if (st->sh->recs[ri].group == id &&
-		    st->sh->recs[ri].state != TCP_GONE)
+		if (st->sh->recs[ri].group == id)
 			stack_abort(st, ri, now_us);
 	}
 }

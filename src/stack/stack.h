@@ -159,7 +159,8 @@ void stack_free(struct stack *st);
 
 /*
  * Add a group, or replace the settings of the one with this id (its port may
- * not change: -EINVAL). Copies *group. Returns 0, -EINVAL, -ENOMEM.
+ * not change: -EINVAL; its pool only without connections: -EBUSY). Copies
+ * *group. Returns 0, -EINVAL, -EBUSY, -ENOMEM.
  */
 int stack_group_set(struct stack *st, const struct stack_group *group);
 

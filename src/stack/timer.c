@@ -68,8 +68,9 @@ static void timer_life(struct conn *c)
 		conn_end(c, true);
 		return;
 	case TCP_FIN_WAIT_2:
-		if (c->r->flags & REC_ORPHAN)
-			conn_end(c, false);
+		if (!(c->r->flags & REC_ORPHAN))
+			break;
+		conn_end(c, false);
 		return;
 	default:
 		break;
@@ -102,6 +103,8 @@ void timer_fire(struct conn *c)
 
 	if (timer_due(c->b->ack_at, c->now_us))
 		ack_timer(c);
+	if (timer_due(c->b->hold_at, c->now_us))
+		ack_deadline(c);
 	if (timer_due(c->b->rexmit_at, c->now_us))
 		recovery_timer(c);
 	if (!stack_lookup(st, c->ri, generation) || c->r->state == TCP_GONE ||
@@ -115,14 +118,20 @@ void timer_fire(struct conn *c)
 	conn_arm(c);
 }
 
+/* Nothing of ours is in flight, whose own timer would find out the same. */
+static bool sweep_may_probe(const struct conn *c)
+{
+	return !c->b || (c->b->snd_una == c->b->snd_max && !c->b->life_at);
+}
+
 static void sweep_established(struct conn *c)
 {
 	uint64_t idle = timer_idle_us(c);
 
 	if (c->g->idle_timeout_us && idle >= c->g->idle_timeout_us)
 		conn_abort(c, SC_conn_idle_closed, true);
-	else if (c->g->keepalive_us && !c->b && idle >= c->g->keepalive_us &&
-		 conn_activate(c))
+	else if (c->g->keepalive_us && idle >= c->g->keepalive_us &&
+		 sweep_may_probe(c) && conn_activate(c))
 		timer_keepalive_probe(c);
 }
 
@@ -139,7 +148,8 @@ static void sweep_record(struct stack *st, uint32_t ri, uint64_t now_us)
 		sweep_established(&c);
 		break;
 	case TCP_TIME_WAIT:
-		if (timer_idle_us(&c) >= TCP_TIME_WAIT_US)
+		/* With a block: the application has yet to take what is held. */
+		if (!c.b && timer_idle_us(&c) >= TCP_TIME_WAIT_US)
 			conn_end(&c, true);
 		break;
 	default:

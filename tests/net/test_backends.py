@@ -410,10 +410,11 @@ def test_chat_example():
             return what in outs[i]
 
         wait_for("3 connections", lambda: len(d.connections()) == 3)
+        # the room knows a client from its first line on
         for i, p in enumerate(ncs):
-            p.stdin.write(b"hello from %d\n" % i)
+            p.stdin.write(b"/nick n%d\n" % i)
             p.stdin.flush()
-        # once all were heard of, each hears the others
+            wait_for(f"{i} is in", lambda i=i: heard(i, b"you are n%d" % i))
         ncs[0].stdin.write(b"to all of you\n")
         ncs[0].stdin.flush()
         wait_for("heard by 1", lambda: heard(1, b"to all of you"))

@@ -222,7 +222,25 @@ START_TEST(test_cancelled_inquiry_is_done_with_what_there_is)
 }
 END_TEST
 
+START_TEST(test_inquiry_that_reached_nobody_is_done_and_freed)
+{
+	static const struct inquiry_kind kind = { ask_hang, NULL };
+	int none = -1;
+
+	for (uint32_t i = 0; i < WORKERS; i++)
+		worker_stop(workers[i]);
+	ck_assert_int_eq(inquiry_ask(&inquirer, &kind, INQUIRY_ALL, &none,
+				     sizeof(none), on_hang, NULL),
+			 0);
+	ck_assert_ptr_nonnull(inquirer.pending);
+	event_base_dispatch(base);
+	ck_assert_int_eq(silent, (int)WORKERS);
+	ck_assert_ptr_null(inquirer.pending);
+}
+END_TEST
+
 UNIT_MAIN("daemon/worker",
 	  UNIT_CASE("all", up, down, test_packets_of_others_are_handed_over,
 		    test_workers_answer_inquiries,
-		    test_cancelled_inquiry_is_done_with_what_there_is))
+		    test_cancelled_inquiry_is_done_with_what_there_is,
+		    test_inquiry_that_reached_nobody_is_done_and_freed))

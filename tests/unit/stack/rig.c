@@ -5,7 +5,10 @@
 #include <check.h>
 #include <string.h>
 
+#define RIG_MAX_CONNECTIONS 64
+
 struct rig rig;
+uint32_t rig_max_connections = RIG_MAX_CONNECTIONS;
 
 static const uint8_t rig_vip4[4] = { 192, 0, 2, 10 };
 static const uint8_t rig_vip6[16] = { 0x20, 0x01, 0x0d, 0xb8, [15] = 0x10 };
@@ -135,7 +138,7 @@ void rig_up(void)
 {
 	struct arena_sizes sizes = {
 		.workers = 1,
-		.max_connections = 64,
+		.max_connections = rig_max_connections,
 		.rx_bytes = 1 << 20,
 		.tx_bytes = 1 << 20,
 	};
@@ -172,6 +175,7 @@ void rig_down(void)
 	stack_free(rig.st);
 	shard_fini(&rig.shard);
 	arena_close(&rig.arena);
+	rig_max_connections = RIG_MAX_CONNECTIONS;
 }
 
 static uint32_t rig_build_options(const struct rig_client *cl,

@@ -60,6 +60,9 @@ struct rig_client {
 
 extern struct rig rig;
 
+/* Of the next rig_up(); rig_down() sets it back to 64. */
+extern uint32_t rig_max_connections;
+
 /* Fixture: group 1 on RIG_PORT, deferred, ack-window 0, pool 0 of 1 MiB. */
 void rig_up(void);
 void rig_down(void);
