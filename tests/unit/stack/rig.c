@@ -426,6 +426,33 @@ void rig_reply(struct rig_client *cl, uint32_t ackd, const char *text)
 	stack_flush(rig.st, rig.now_us);
 }
 
+void rig_send_at(struct rig_client *cl, uint32_t at, const char *text)
+{
+	rig_input(cl, &(struct rig_seg){ .flags = TH_ACK,
+					 .seq = cl->iss + 1 + at,
+					 .ack = cl->rcv_nxt,
+					 .data = text,
+					 .len = (uint32_t)strlen(text) });
+}
+
+void rig_expect_text(struct rig_client *cl, const char *text)
+{
+	char buf[4096];
+	uint32_t n = rig_deliver(cl, buf, sizeof(buf));
+
+	ck_assert_uint_eq(n, strlen(text));
+	ck_assert_int_eq(memcmp(buf, text, n), 0);
+}
+
+void rig_settle(struct rig_client *cl)
+{
+	struct blk *b = rig_blk(cl);
+
+	if (b && b->rcv_dlv != b->rcv_app)
+		rig_reply(cl, b->rcv_dlv - b->rcv_app, "");
+	rig_events(cl->ri);
+}
+
 struct rec *rig_rec(const struct rig_client *cl)
 {
 	return &rig.shard.recs[cl->ri];

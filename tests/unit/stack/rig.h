@@ -111,6 +111,13 @@ uint32_t rig_deliver(struct rig_client *cl, char *buf, uint32_t len);
 /* Reply to what was delivered. */
 void rig_reply(struct rig_client *cl, uint32_t ackd, const char *text);
 
+/* Data at a place of its own: at bytes after the client's SYN + 1. */
+void rig_send_at(struct rig_client *cl, uint32_t at, const char *text);
+/* Deliver, and it must be this text. */
+void rig_expect_text(struct rig_client *cl, const char *text);
+/* Acknowledge all that was delivered, so that the record rests. */
+void rig_settle(struct rig_client *cl);
+
 struct rec *rig_rec(const struct rig_client *cl);
 struct blk *rig_blk(const struct rig_client *cl);
 

@@ -16,35 +16,6 @@ static void down(void)
 	rig_down();
 }
 
-/* Data at a place of its own: at bytes after what was sent so far. */
-static void send_at(struct rig_client *cl, uint32_t at, const char *text)
-{
-	rig_input(cl, &(struct rig_seg){ .flags = TH_ACK,
-					 .seq = cl->iss + 1 + at,
-					 .ack = cl->rcv_nxt,
-					 .data = text,
-					 .len = (uint32_t)strlen(text) });
-}
-
-static void expect_text(struct rig_client *cl, const char *text)
-{
-	char buf[4096];
-	uint32_t n = rig_deliver(cl, buf, sizeof(buf));
-
-	ck_assert_uint_eq(n, strlen(text));
-	ck_assert_int_eq(memcmp(buf, text, n), 0);
-}
-
-/* Acknowledge all that was delivered, so that the record rests. */
-static void settle(struct rig_client *cl)
-{
-	struct blk *b = rig_blk(cl);
-
-	if (b && b->rcv_dlv != b->rcv_app)
-		rig_reply(cl, b->rcv_dlv - b->rcv_app, "");
-	rig_events(cl->ri);
-}
-
 static void close_first(struct rig_client *cl)
 {
 	rig_connect(cl, 1000);
@@ -196,7 +167,7 @@ START_TEST(test_shutdown_goes_on_receiving)
 	rig_events(cl.ri);
 	ck_assert_ptr_null(rig_blk(&cl));
 	rig_send(&cl, "more");
-	expect_text(&cl, "more");
+	rig_expect_text(&cl, "more");
 	rig_reply(&cl, 4, "");
 	ck_assert_uint_eq(rig_expect(&cl, TH_ACK)->ack, cl.snd_nxt);
 	client_fin(&cl, cl.rcv_nxt);
@@ -215,10 +186,10 @@ START_TEST(test_fin_before_its_text_waits_for_it)
 	cl.snd_nxt += 3;
 	client_fin(&cl, cl.rcv_nxt);
 	ck_assert_uint_eq(rig_rec(&cl)->state, TCP_ESTABLISHED);
-	send_at(&cl, 0, "abc");
+	rig_send_at(&cl, 0, "abc");
 	ck_assert_uint_eq(rig_rec(&cl)->state, TCP_CLOSE_WAIT);
-	expect_text(&cl, "abc");
-	settle(&cl);
+	rig_expect_text(&cl, "abc");
+	rig_settle(&cl);
 }
 END_TEST
 

@@ -669,27 +669,19 @@ END_TEST
 
 START_TEST(test_segments_of_a_gone_connection_are_counted)
 {
-	struct rig_client a = { 0 }, b;
-	uint16_t ev;
+	struct rig_client a = { 0 };
+	uint16_t events;
+
 	rig_connect(&a, 1000);
 	rig_rec(&a)->flags |= REC_TOLD;
 	seg(&a, TH_RST, a.snd_nxt, 0, NULL, 0);
-	ck_assert_uint_eq(stack_next_event(rig.st, &ev),
-			  a.ri); /* the daemon waits: its stream is full */
-	rig_client(&b, 1000);
-	uint64_t before = 0, after = 0;
-	for (int i = 0; i < SC_COUNT; i++)
-		if (i != SC_segs_in)
-			before += rig_counter(i);
-	rig_input(&b, &(struct rig_seg){ .flags = TH_SYN,
-					 .seq = b.iss + 100000,
+	/* The daemon has yet to find room for the RESET frame. */
+	ck_assert_uint_eq(stack_next_event(rig.st, &events), a.ri);
+	rig_input(&a, &(struct rig_seg){ .flags = TH_SYN,
+					 .seq = a.iss + 100000,
 					 .syn_options = true });
-	for (int i = 0; i < SC_COUNT; i++)
-		if (i != SC_segs_in)
-			after += rig_counter(i);
+	ck_assert_uint_eq(rig_counter(SC_drop_gone), 1);
 	stack_forget(rig.st, a.ri);
-	stack_flush(rig.st, rig.now_us);
-	ck_assert_msg(after > before, "SYN dropped without answer or counter");
 }
 END_TEST
 

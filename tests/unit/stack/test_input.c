@@ -16,49 +16,20 @@ static void down(void)
 	rig_down();
 }
 
-/* Data at a place of its own: at bytes after what was sent so far. */
-static void send_at(struct rig_client *cl, uint32_t at, const char *text)
-{
-	rig_input(cl, &(struct rig_seg){ .flags = TH_ACK,
-					 .seq = cl->iss + 1 + at,
-					 .ack = cl->rcv_nxt,
-					 .data = text,
-					 .len = (uint32_t)strlen(text) });
-}
-
-static void expect_text(struct rig_client *cl, const char *text)
-{
-	char buf[4096];
-	uint32_t n = rig_deliver(cl, buf, sizeof(buf));
-
-	ck_assert_uint_eq(n, strlen(text));
-	ck_assert_int_eq(memcmp(buf, text, n), 0);
-}
-
-/* Acknowledge all that was delivered, so that the record rests. */
-static void settle(struct rig_client *cl)
-{
-	struct blk *b = rig_blk(cl);
-
-	if (b && b->rcv_dlv != b->rcv_app)
-		rig_reply(cl, b->rcv_dlv - b->rcv_app, "");
-	rig_events(cl->ri);
-}
-
 START_TEST(test_text_out_of_order_is_put_in_order)
 {
 	struct rig_client cl = { 0 };
 
 	rig_connect(&cl, 1000);
-	send_at(&cl, 6, "ghi");
+	rig_send_at(&cl, 6, "ghi");
 	ck_assert_uint_eq(rig_expect(&cl, TH_ACK)->ack, cl.iss + 1);
-	send_at(&cl, 3, "def");
+	rig_send_at(&cl, 3, "def");
 	rig_expect(&cl, TH_ACK);
-	expect_text(&cl, "");
-	send_at(&cl, 0, "abc");
-	expect_text(&cl, "abcdefghi");
+	rig_expect_text(&cl, "");
+	rig_send_at(&cl, 0, "abc");
+	rig_expect_text(&cl, "abcdefghi");
 	cl.snd_nxt += 9;
-	settle(&cl);
+	rig_settle(&cl);
 }
 END_TEST
 
@@ -67,12 +38,12 @@ START_TEST(test_overlapping_text_counts_once)
 	struct rig_client cl = { 0 };
 
 	rig_connect(&cl, 1000);
-	send_at(&cl, 2, "cd");
-	send_at(&cl, 6, "gh");
-	send_at(&cl, 1, "bcdefghij");
-	send_at(&cl, 0, "abcdefg");
-	expect_text(&cl, "abcdefghij");
-	settle(&cl);
+	rig_send_at(&cl, 2, "cd");
+	rig_send_at(&cl, 6, "gh");
+	rig_send_at(&cl, 1, "bcdefghij");
+	rig_send_at(&cl, 0, "abcdefg");
+	rig_expect_text(&cl, "abcdefghij");
+	rig_settle(&cl);
 }
 END_TEST
 
@@ -81,14 +52,14 @@ START_TEST(test_overlap_on_both_sides_of_a_gap)
 	struct rig_client cl = { 0 };
 
 	rig_connect(&cl, 1000);
-	send_at(&cl, 0, "12345");
-	send_at(&cl, 2, "345678");
-	expect_text(&cl, "12345678");
-	send_at(&cl, 13, "EFGH");
-	send_at(&cl, 11, "CDEF");
-	send_at(&cl, 8, "9ABCD");
-	expect_text(&cl, "9ABCDEFGH");
-	settle(&cl);
+	rig_send_at(&cl, 0, "12345");
+	rig_send_at(&cl, 2, "345678");
+	rig_expect_text(&cl, "12345678");
+	rig_send_at(&cl, 13, "EFGH");
+	rig_send_at(&cl, 11, "CDEF");
+	rig_send_at(&cl, 8, "9ABCD");
+	rig_expect_text(&cl, "9ABCDEFGH");
+	rig_settle(&cl);
 }
 END_TEST
 
@@ -99,7 +70,7 @@ START_TEST(test_out_of_order_text_is_bounded)
 	rig.st->limits.ooo_chunks_max = 8;
 	rig_connect(&cl, 1000);
 	for (uint32_t i = 0; i < 50; i++)
-		send_at(&cl, 2 + 2 * i, "x");
+		rig_send_at(&cl, 2 + 2 * i, "x");
 	ck_assert_uint_eq(rig_blk(&cl)->ooo_chunks, 8);
 	ck_assert_uint_eq(rig_counter(SC_drop_ooo_limit), 42);
 }
@@ -121,10 +92,10 @@ START_TEST(test_text_outside_the_window_is_not_taken)
 	struct rig_client cl = { 0 };
 
 	rig_connect(&cl, 1000);
-	send_at(&cl, 70000, "beyond");
+	rig_send_at(&cl, 70000, "beyond");
 	ck_assert_uint_eq(rig_counter(SC_drop_window), 1);
 	rig_expect(&cl, TH_ACK);
-	expect_text(&cl, "");
+	rig_expect_text(&cl, "");
 }
 END_TEST
 
@@ -153,7 +124,7 @@ START_TEST(test_window_edge_never_goes_back)
 	}
 	while (rig_deliver(&cl, buf, sizeof(buf)))
 		;
-	settle(&cl);
+	rig_settle(&cl);
 }
 END_TEST
 
@@ -166,12 +137,12 @@ START_TEST(test_paws_drops_old_timestamps)
 	rig_send(&cl, "old");
 	ck_assert_uint_eq(rig_counter(SC_paws_dropped), 1);
 	rig_expect(&cl, TH_ACK);
-	expect_text(&cl, "");
+	rig_expect_text(&cl, "");
 	cl.tsval += 100;
 	cl.snd_nxt -= 3;
 	rig_send(&cl, "new");
-	expect_text(&cl, "new");
-	settle(&cl);
+	rig_expect_text(&cl, "new");
+	rig_settle(&cl);
 }
 END_TEST
 
@@ -183,8 +154,8 @@ START_TEST(test_paws_forgets_after_24_days)
 	rig.now_us += UINT64_C(25) * 86400 * 1000000;
 	cl.tsval -= 100;
 	rig_send(&cl, "old");
-	expect_text(&cl, "old");
-	settle(&cl);
+	rig_expect_text(&cl, "old");
+	rig_settle(&cl);
 }
 END_TEST
 
