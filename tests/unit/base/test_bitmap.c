@@ -16,14 +16,15 @@ static const uint32_t sizes[] = {
 
 START_TEST(test_bitmap_alloc_gives_each_index_once_in_order)
 {
-	uint32_t n = sizes[_i];
+	uint32_t n = sizes[_i], wrong = 0;
 	struct bitmap b;
 
 	ck_assert_int_eq(bitmap_init(&b, n), 0);
 	for (uint32_t i = 0; i < n; i++) {
-		ck_assert_uint_eq(bitmap_alloc(&b), i);
-		ck_assert_uint_eq(bitmap_highwater(&b), i + 1);
+		wrong += bitmap_alloc(&b) != i;
+		wrong += bitmap_highwater(&b) != i + 1;
 	}
+	ck_assert_uint_eq(wrong, 0);
 	ck_assert_uint_eq(bitmap_alloc(&b), BITMAP_NONE);
 	ck_assert_uint_eq(bitmap_used_count(&b), n);
 	bitmap_fini(&b);

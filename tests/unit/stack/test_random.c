@@ -232,5 +232,5 @@ START_TEST(test_random_life_keeps_every_invariant)
 }
 END_TEST
 
-UNIT_MAIN("stack/random", UNIT_LOOP("life", 40, up, rig_down,
+UNIT_MAIN("stack/random", UNIT_LOOP("life", 20, up, rig_down,
 				    test_random_life_keeps_every_invariant))
