@@ -47,6 +47,21 @@ tests_unit_arena_test_wheel_LDADD = $(unit_arena)
 
 # --- stack
 
+unit_tests += tests/unit/stack/test_cc
+tests_unit_stack_test_cc_SOURCES = tests/unit/stack/test_cc.c \
+	tests/unit/stack/flow.h
+tests_unit_stack_test_cc_LDADD = $(unit_stack) -lm
+
+unit_tests += tests/unit/stack/test_cc_cubic
+tests_unit_stack_test_cc_cubic_SOURCES = tests/unit/stack/test_cc_cubic.c \
+	tests/unit/stack/flow.h
+tests_unit_stack_test_cc_cubic_LDADD = $(unit_stack) -lm
+
+unit_tests += tests/unit/stack/test_cc_hystart
+tests_unit_stack_test_cc_hystart_SOURCES = tests/unit/stack/test_cc_hystart.c \
+	tests/unit/stack/flow.h
+tests_unit_stack_test_cc_hystart_LDADD = $(unit_stack) -lm
+
 unit_tests += tests/unit/stack/test_flows
 tests_unit_stack_test_flows_SOURCES = tests/unit/stack/test_flows.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h

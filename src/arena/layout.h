@@ -97,16 +97,45 @@ struct wheel_link {
 	uint32_t pad;
 };
 
-/* Congestion control and recovery state (RFC 5681, 6582). */
+/*
+ * What a congestion event changes beside ssthresh, and cc_undo() brings back.
+ * cwnd_prior is of all algorithms, the rest of cubic (RFC 9438 section 4.1.2).
+ */
+struct blk_cc_epoch {
+	uint64_t began_us; /* of congestion avoidance; 0: it has not begun */
+	uint32_t cwnd_prior; /* cwnd when ssthresh was last set, bytes */
+	uint32_t w_max; /* bytes; 0: not known */
+	uint32_t w_est; /* what Reno's window would be, bytes */
+	uint32_t k_ms; /* from the beginning until w_max is reached */
+};
+
+/* Congestion control (cc.h) and recovery state (RFC 6582). */
 struct blk_cc {
 	uint32_t cwnd; /* bytes */
 	uint32_t ssthresh; /* bytes */
-	uint32_t acked_bytes; /* appropriate byte counting, RFC 3465 */
 	uint32_t recover; /* RFC 6582 */
 	uint16_t dupacks;
 	uint8_t phase; /* enum tcp_cc_phase */
 	uint8_t backoff; /* RTO doublings in a row */
+	uint8_t algorithm; /* enum cc_algorithm */
+	uint8_t flags; /* enum cc_flag */
+	uint8_t hy_samples; /* of the RTT in this round, saturating */
+	uint8_t hy_css_rounds; /* ended in conservative slow start */
+
+	uint32_t acked_bytes; /* acknowledged, but cwnd did not grow for them yet */
+	uint32_t est_acked_bytes; /* the same of w_est */
+	uint32_t prior_ssthresh;
+	struct blk_cc_epoch epoch, prior;
+	uint64_t acked_at_us; /* the ACK before */
+
+	/* HyStart++, RFC 9406; RTTs in microseconds, 0: none. */
+	uint32_t hy_window_end; /* the round ends when it is acknowledged */
+	uint32_t hy_last_min_us; /* least RTT of the round before */
+	uint32_t hy_min_us; /* and of this round */
+	uint32_t hy_css_base_us; /* conservative slow start ends below it */
 };
+
+_Static_assert(sizeof(struct blk_cc) <= 104, "congestion state is compact");
 
 /* Round-trip estimation (RFC 6298). */
 struct blk_rtt {
@@ -205,8 +234,8 @@ enum blk_flag {
 		1 << 13, /* a window update is owed when the pool has room */
 };
 
-_Static_assert(sizeof(struct blk) <= 320,
-	       "an active block stays within five cache lines");
+_Static_assert(sizeof(struct blk) <= 448,
+	       "an active block stays within seven cache lines");
 
 /* Descriptor of a chunk of the receive pools or the transmit buffer. */
 struct chunk {

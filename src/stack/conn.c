@@ -68,7 +68,7 @@ static void conn_restore(struct conn *c)
 		(uint16_t)(min_u32(c->st->limits.rcv_window_max, 65536) /
 			   REC_ADV_UNIT);
 	b->progress_at = c->now_us;
-	cc_init(&b->cc, conn_mss(c));
+	cc_init(&b->cc, c->g->congestion, conn_mss(c));
 	b->cc.recover = snd - 1;
 	rtt_init(c);
 	if (r->flags & REC_FIN_ACKED)

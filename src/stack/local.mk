@@ -5,7 +5,10 @@ noinst_LTLIBRARIES += src/stack/libstack.la
 src_stack_libstack_la_SOURCES = \
 	src/stack/ack.c \
 	src/stack/call.c \
+	src/stack/cc.c \
 	src/stack/cc.h \
+	src/stack/cc_cubic.c \
+	src/stack/cc_ops.h \
 	src/stack/cc_reno.c \
 	src/stack/checksum.c \
 	src/stack/checksum.h \

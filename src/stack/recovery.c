@@ -79,8 +79,15 @@ void recovery_acked(struct conn *c, uint32_t acked_bytes, const struct seg *seg)
 	if (b->cc.phase == CC_LOSS && seq_geq(b->snd_una, b->cc.recover))
 		b->cc.phase = CC_OPEN;
 	/* An application that does not fill the window says nothing about it. */
-	if (flight_before >= b->cc.cwnd / 2)
-		cc_reno.acked(&b->cc, conn_mss(c), acked_bytes);
+	cc_acked(&b->cc, &(struct cc_ack){
+				 .now_us = c->now_us,
+				 .mss = conn_mss(c),
+				 .acked_bytes = acked_bytes,
+				 .srtt_us = b->rtt.srtt_us,
+				 .snd_una = b->snd_una,
+				 .snd_nxt = b->snd_max,
+				 .limited = flight_before >= b->cc.cwnd / 2,
+			 });
 }
 
 void recovery_dupack(struct conn *c)
@@ -97,7 +104,9 @@ void recovery_dupack(struct conn *c)
 	} else if (b->cc.dupacks == 3 && seq_gt(b->snd_una, b->cc.recover)) {
 		stack_count(c->st, SC_fast_retransmits);
 		b->cc.recover = b->snd_max;
-		cc_reno.loss(&b->cc, mss, b->snd_max - b->snd_una);
+		cc_congestion(&b->cc, CC_EV_LOSS, mss, b->snd_max - b->snd_una,
+			      c->now_us, false);
+		b->cc.cwnd = b->cc.ssthresh + 3 * mss;
 		b->cc.phase = CC_RECOVERY;
 		output_resend_head(c);
 		b->rexmit_at = recovery_backed_off(c);
@@ -141,8 +150,8 @@ static void recovery_timeout(struct conn *c)
 	struct blk *b = c->b;
 
 	stack_count(c->st, SC_rto_fired);
-	cc_reno.timeout(&b->cc, conn_mss(c), b->snd_max - b->snd_una,
-			!b->rexmits);
+	cc_congestion(&b->cc, CC_EV_TIMEOUT, conn_mss(c),
+		      b->snd_max - b->snd_una, c->now_us, b->rexmits > 0);
 	b->cc.phase = CC_LOSS;
 	b->cc.recover = b->snd_max;
 	b->cc.dupacks = 0;

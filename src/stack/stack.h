@@ -58,6 +58,8 @@ struct stack_group {
 	uint16_t pool; /* index of a stack_pool */
 	uint8_t accept; /* enum stack_accept_mode */
 	uint8_t ack; /* enum stack_ack_mode */
+	uint8_t congestion; /* enum cc_algorithm, of what becomes active from now on */
+	bool ecn; /* negotiate ECN with clients that ask for it, RFC 3168 */
 	bool announce; /* STACK_EV_OPEN when established */
 	bool draining; /* takes no new connections */
 	int32_t priority; /* higher first */

@@ -5,7 +5,6 @@
 #include "../unit.h"
 #include "base/seq.h"
 #include "rig.h"
-#include "stack/cc.h"
 #include "stack/checksum.h"
 #include "stack/conn.h"
 #include "stack/options.h"
@@ -125,33 +124,6 @@ START_TEST(test_rtt_packs_within_a_thousandth)
 }
 END_TEST
 
-START_TEST(test_initial_window_of_rfc_6928)
-{
-	ck_assert_uint_eq(cc_initial_window(1460), 14600);
-	ck_assert_uint_eq(cc_initial_window(536), 5360);
-	ck_assert_uint_eq(cc_initial_window(9000), 18000);
-}
-END_TEST
-
-START_TEST(test_reno_grows_a_segment_per_window_in_avoidance)
-{
-	struct blk_cc cc;
-
-	cc_init(&cc, 1000);
-	cc.ssthresh = cc.cwnd = 10000;
-	for (int i = 0; i < 10; i++)
-		cc_reno.acked(&cc, 1000, 1000);
-	ck_assert_uint_eq(cc.cwnd, 11000);
-	cc_reno.loss(&cc, 1000, 11000);
-	ck_assert_uint_eq(cc.ssthresh, 5500);
-	cc_reno.timeout(&cc, 1000, 5500, true);
-	ck_assert_uint_eq(cc.cwnd, 1000);
-	ck_assert_uint_eq(cc.ssthresh, 2750);
-	cc_reno.acked(&cc, 1000, 1000);
-	ck_assert_uint_eq(cc.cwnd, 2000);
-}
-END_TEST
-
 START_TEST(test_states_only_step_as_drawn)
 {
 	ck_assert(tcp_state_legal(TCP_SYN_RECEIVED, TCP_ESTABLISHED));
@@ -188,7 +160,5 @@ UNIT_MAIN("stack/parts",
 		     test_unknown_options_are_skipped_and_end_ends,
 		     test_every_short_option_string_is_safe,
 		     test_rtt_packs_within_a_thousandth,
-		     test_initial_window_of_rfc_6928,
-		     test_reno_grows_a_segment_per_window_in_avoidance,
 		     test_states_only_step_as_drawn,
 		     test_isn_follows_the_clock_and_hides_between_tuples))
