@@ -43,6 +43,7 @@ struct conf_socket {
 enum conf_accept { CONF_ACCEPT_AUTO, CONF_ACCEPT_APPLICATION };
 enum conf_ack { CONF_ACK_DEFERRED, CONF_ACK_DELIVERED, CONF_ACK_IMMEDIATE };
 enum conf_balance { CONF_BALANCE_STICKY, CONF_BALANCE_ANY, CONF_BALANCE_LEAST };
+enum conf_congestion { CONF_CONGESTION_CUBIC, CONF_CONGESTION_RENO };
 enum conf_loss { CONF_LOSS_REDELIVER, CONF_LOSS_RESET };
 
 #define CONF_ACK_WINDOW_AUTO UINT32_MAX
@@ -71,6 +72,8 @@ struct conf_group {
 	uint32_t idle_timeout_ms; /* 0: never */
 	uint32_t keepalive_ms; /* 0: never */
 	uint32_t user_timeout_ms; /* unacknowledged data for so long: the client is down */
+	enum conf_congestion congestion;
+	bool ecn;
 	enum conf_loss on_backend_loss;
 	struct conf_backend *backends; /* heap */
 	uint32_t n_backends;

@@ -12,12 +12,14 @@ static const char *const accept_names[] = { "auto", "application", NULL };
 static const char *const ack_names[] = { "deferred", "delivered", "immediate",
 					 NULL };
 static const char *const balance_names[] = { "sticky", "any", "least", NULL };
+static const char *const congestion_names[] = { "cubic", "reno", NULL };
 static const char *const loss_names[] = { "redeliver", "reset", NULL };
 
 static_assert(CONF_ACCEPT_AUTO == 0 && CONF_ACCEPT_APPLICATION == 1 &&
 		      CONF_ACK_DEFERRED == 0 && CONF_ACK_DELIVERED == 1 &&
 		      CONF_ACK_IMMEDIATE == 2 && CONF_BALANCE_STICKY == 0 &&
 		      CONF_BALANCE_ANY == 1 && CONF_BALANCE_LEAST == 2 &&
+		      CONF_CONGESTION_CUBIC == 0 && CONF_CONGESTION_RENO == 1 &&
 		      CONF_LOSS_REDELIVER == 0 && CONF_LOSS_RESET == 1,
 	      "names are indexed by value");
 
@@ -111,6 +113,10 @@ const struct conf_key conf_keys[] = {
 	    "0", "ms", true, NULL, "probe a connection that was quiet for so long; 0: never"),
 	KEY(GROUP(user_timeout_ms), "user-timeout", U32, 1000, TIMEOUT_MAX_MS,
 	    "600000", "ms", true, NULL, "give up a client that acknowledges nothing for so long"),
+	KEY(GROUP(congestion), "congestion", ENUM, 0, 0,
+	    "cubic", NULL, true, congestion_names, "congestion control: RFC 9438 or RFC 5681"),
+	KEY(GROUP(ecn), "ecn", BOOL, 0, 1,
+	    "true", NULL, true, NULL, "negotiate ECN with clients that ask for it, RFC 3168"),
 	KEY(GROUP(on_backend_loss), "on-backend-loss", ENUM, 0, 0,
 	    "redeliver", NULL, true, loss_names,
 	    "what becomes of the connections of a lost backend"),

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "stack/cc.h"
 
 #define REGISTRY_OWN_BYTES_MIN (256 * MIB)
 #define REGISTRY_EMPTY_US (60 * USEC_PER_SEC)
@@ -169,6 +170,9 @@ static void registry_setup(const struct conf_group *cg,
 			.ack = cg->ack == CONF_ACK_DEFERRED    ? STACK_ACK_DEFERRED
 			       : cg->ack == CONF_ACK_DELIVERED ? STACK_ACK_DELIVERED
 							       : STACK_ACK_IMMEDIATE,
+			.congestion = cg->congestion == CONF_CONGESTION_RENO ? CC_RENO
+									     : CC_CUBIC,
+			.ecn = cg->ecn,
 			.announce = cg->announce,
 			.priority = cg->priority,
 			.vip_mask = cg->vip_mask,
@@ -281,6 +285,8 @@ static int registry_own_send(struct registry *reg, struct registry_group *rg)
 			.pool = (uint16_t)pool,
 			.accept = STACK_ACCEPT_AUTO,
 			.ack = STACK_ACK_DEFERRED,
+			.congestion = CC_CUBIC,
+			.ecn = true,
 			.vip_mask = UINT64_MAX,
 			.ack_window_bytes = STACK_ACK_WINDOW_AUTO,
 			.user_timeout_us = REGISTRY_USER_TIMEOUT_US,

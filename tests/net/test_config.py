@@ -44,6 +44,8 @@ pool "chat" {
         idle-timeout = 0
         keepalive = 0
         user-timeout = 600000
+        congestion = "cubic"
+        ecn = true
         on-backend-loss = "redeliver"
         backend "a" {
             address = "unix:/tmp/b.sock"
@@ -160,6 +162,8 @@ def test_words():
         ("announce", ('"never"',)),
         ("ack", ('"delayed"', '"none"')),
         ("balance", ('"random"', '"round-robin"')),
+        ("congestion", ('"bbr"', '""', '"CUBIC"')),
+        ("ecn", ('"always"', "2")),
         ("on-backend-loss", ('"ignore"',)),
     ))
 

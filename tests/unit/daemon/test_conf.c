@@ -91,6 +91,8 @@ START_TEST(test_conf_defaults_are_those_of_the_manual)
 	ck_assert_uint_eq(g->idle_timeout_ms, 0);
 	ck_assert_uint_eq(g->keepalive_ms, 0);
 	ck_assert_uint_eq(g->user_timeout_ms, 600000);
+	ck_assert_int_eq(g->congestion, CONF_CONGESTION_CUBIC);
+	ck_assert(g->ecn);
 	ck_assert_int_eq(g->on_backend_loss, CONF_LOSS_REDELIVER);
 	ck_assert_uint_eq(g->n_backends, 0);
 	conf_free(c);
@@ -118,7 +120,7 @@ static const char full[] =
 	"    ack = \"immediate\" ack-deadline = 200 ack-window = \"64K\"\n"
 	"    priority = -7 max-connections = 10 balance = \"least\"\n"
 	"    idle-timeout = 1000 keepalive = 2000 user-timeout = 3000\n"
-	"    on-backend-loss = \"reset\"\n"
+	"    congestion = \"reno\" ecn = false on-backend-loss = \"reset\"\n"
 	"    backend \"x\" { address = \"unix:/b.sock\" streams = 2 max-inflight = 9 }\n"
 	"    backend \"y\" { address = \"tcp:127.0.0.1:99\" }\n"
 	"  }\n"
@@ -180,6 +182,8 @@ START_TEST(test_conf_every_key_of_a_group_is_taken)
 	ck_assert_uint_eq(g->idle_timeout_ms, 1000);
 	ck_assert_uint_eq(g->keepalive_ms, 2000);
 	ck_assert_uint_eq(g->user_timeout_ms, 3000);
+	ck_assert_int_eq(g->congestion, CONF_CONGESTION_RENO);
+	ck_assert(!g->ecn);
 	ck_assert_int_eq(g->on_backend_loss, CONF_LOSS_RESET);
 	ck_assert_uint_eq(g->n_backends, 2);
 	ck_assert_str_eq(g->backends[0].name, "x");
@@ -280,6 +284,10 @@ static const struct {
 	  "3: port: 65536 is out of range: must be 1 to 65535" },
 	{ TUN "pool \"p\" { group \"g\" { port = 1\nack = \"never\" } }",
 	  "3: ack: \"never\" is none of \"deferred\", \"delivered\", \"immediate\"" },
+	{ TUN "pool \"p\" { group \"g\" { port = 1\ncongestion = \"bbr\" } }",
+	  "3: congestion: \"bbr\" is none of \"cubic\", \"reno\"" },
+	{ TUN "pool \"p\" { group \"g\" { port = 1\necn = 2 } }",
+	  "3: ecn: \"2\" is neither true nor false" },
 	{ TUN "pool \"p\" { group \"g\" { port = 1\nack-window = 2G } }",
 	  "3: ack-window: 2G is out of range: must be \"auto\" or 0 to 1G bytes" },
 	{ TUN "pool \"p\" { group \"g\" { port = 1\nuser-timeout = 999 } }",

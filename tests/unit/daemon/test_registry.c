@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "daemon/registry.h"
+#include "stack/cc.h"
 
 #define PORT 7000
 #define BYTES (1u << 20)
@@ -140,7 +141,36 @@ START_TEST(test_own_group_that_could_not_be_made_is_undone)
 }
 END_TEST
 
+START_TEST(test_group_settings_of_the_stack_follow_the_configuration)
+{
+	struct conf_pool pool = { .name = "p",
+				  .receive_buffer_bytes = BYTES,
+				  .throttle_high = 90,
+				  .throttle_low = 75 };
+	struct conf_group group = { .name = "g",
+				    .port = RIG_PORT,
+				    .congestion = CONF_CONGESTION_RENO };
+	struct conf wanted = {
+		.pools = &pool, .n_pools = 1, .groups = &group, .n_groups = 1
+	};
+	const struct stack_group *g;
+
+	ck_assert_int_eq(registry_apply(&reg, &wanted), 0);
+	take_mail();
+	g = rig.st->groups[1];
+	ck_assert_uint_eq(g->congestion, CC_RENO);
+	ck_assert(!g->ecn);
+	group.congestion = CONF_CONGESTION_CUBIC;
+	group.ecn = true;
+	ck_assert_int_eq(registry_apply(&reg, &wanted), 0);
+	take_mail();
+	ck_assert_uint_eq(g->congestion, CC_CUBIC);
+	ck_assert(g->ecn);
+}
+END_TEST
+
 UNIT_MAIN("daemon/registry",
 	  UNIT_CASE("all", up, down, test_own_group_goes_with_its_pool,
 		    test_own_group_whose_pool_could_not_be_told_is_not_found,
-		    test_own_group_that_could_not_be_made_is_undone))
+		    test_own_group_that_could_not_be_made_is_undone,
+		    test_group_settings_of_the_stack_follow_the_configuration))
