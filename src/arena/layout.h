@@ -48,6 +48,9 @@ enum rec_flag {
 	REC_ORPHAN =
 		1 << 7, /* the application closed: it hears of nothing more */
 	REC_HALF_OPEN = 1 << 8, /* counted as half-open */
+	REC_ECN = 1 << 9, /* ECN negotiated (RFC 3168) */
+	REC_ECE =
+		1 << 10, /* a CE mark was seen; echoed until the client's CWR */
 };
 
 /*
@@ -139,11 +142,53 @@ _Static_assert(sizeof(struct blk_cc) <= 104, "congestion state is compact");
 
 /* Round-trip estimation (RFC 6298). */
 struct blk_rtt {
-	uint64_t timed_at_us; /* 0: no segment is being timed */
-	uint32_t timed_seq; /* an ACK beyond it ends the measurement */
+	uint64_t timed_at_us; /* when the SYN-ACK was sent; 0: more than once */
 	uint32_t srtt_us; /* 0: no sample yet */
 	uint32_t rttvar_us;
 	uint32_t rto_us;
+	uint32_t min_us; /* least of late; 0: no sample yet */
+	uint32_t min_tick; /* when that was, units of REC_TICK_MS */
+};
+
+/*
+ * What was sent and is not acknowledged: lists of struct sent (sent.h), which
+ * are the process's own. After a crash all of it counts as lost.
+ */
+struct blk_sent {
+	uint32_t head, tail; /* derived: by sequence number */
+	uint32_t oldest, newest; /* derived: by time of transmission */
+	uint32_t lost_hint; /* derived: nothing before it waits to be sent again */
+	uint32_t sacked_bytes; /* of these: the client has them */
+	uint32_t sacked_segs;
+	uint32_t lost_bytes; /* presumed lost */
+	uint32_t rexmit_bytes; /* sent again, and that is in flight */
+	uint32_t n; /* segments */
+};
+
+/* Loss detection and the answer to it (RFC 8985, 6937, 5682, 3522). */
+struct blk_loss {
+	uint64_t rack_xmit_us; /* RACK.xmit_ts; 0: nothing delivered yet */
+	uint32_t rack_end; /* RACK.end_seq */
+	uint32_t rack_rtt_us; /* RACK.rtt */
+	uint32_t fack; /* RACK.fack: after the highest delivered */
+	uint32_t dsack_round; /* RACK.dsack_round */
+	uint32_t tlp_end; /* TLP.end_seq, with LOSS_TLP */
+	uint32_t prr_delivered, prr_out, recover_fs; /* bytes, RFC 9937 */
+	uint32_t undo_marker; /* snd_una when the window was reduced */
+	uint32_t undo_rexmits; /* segments sent again since, not reported twice */
+	uint32_t rexmit_ts; /* our timestamp clock at the first of them */
+	uint8_t reo_mult; /* RACK.reo_wnd_mult */
+	uint8_t reo_persist; /* RACK.reo_wnd_persist */
+	uint8_t flags; /* enum loss_flag */
+	uint8_t frto; /* enum loss_frto */
+};
+
+/* Received beyond gaps, most recent first (RFC 2018 section 4). */
+struct blk_sack {
+	uint32_t start[4], end[4];
+	uint32_t dup_start,
+		dup_end; /* to report as D-SACK (RFC 2883); equal: none */
+	uint32_t n;
 };
 
 /*
@@ -156,14 +201,13 @@ struct blk {
 
 	/* Send side, RFC 9293 3.3.1. */
 	uint32_t snd_una; /* cached from the record */
-	uint32_t snd_nxt; /* next to send; goes back upon an RTO */
-	uint32_t snd_max; /* after the highest byte (or FIN) ever sent */
+	uint32_t snd_nxt; /* after the highest byte (or FIN) ever sent */
 	uint32_t snd_end; /* after the last byte queued; the FIN comes here */
 	uint32_t snd_wnd; /* bytes */
 	uint32_t snd_wl1, snd_wl2;
 	uint32_t max_wnd; /* largest snd_wnd seen, for RFC 9293 3.8.6.2.1 */
 	uint32_t tx_head, tx_tail; /* chunks from snd_una to snd_end */
-	uint32_t tx_cur; /* derived: the chunk that holds snd_nxt, or NIL: look for it */
+	uint32_t tx_cur; /* derived: the chunk last read from, or NIL: look for it */
 
 	/* Receive side. rcv_app <= rcv_ack <= rcv_nxt, and rcv_app <= rcv_dlv <= rcv_nxt. */
 	uint32_t rcv_nxt;
@@ -182,11 +226,17 @@ struct blk {
 	uint8_t rcv_full_run; /* full-sized segments in a row, saturating */
 	uint8_t rcv_rexmits; /* retransmissions of held data absorbed in a row */
 
+	struct blk_sack sack;
+
 	struct blk_cc cc;
 	struct blk_rtt rtt;
+	struct blk_sent sent;
+	struct blk_loss loss;
 
 	/* Deadlines on the monotonic clock, microseconds; 0: not set. */
 	uint64_t rexmit_at; /* RTO, or persist when BLK_PERSIST */
+	uint64_t probe_at; /* tail loss probe; RACK's when LOSS_REO_TIMER */
+	uint64_t sent_at; /* when data was last sent: RFC 5681 4.1 */
 	uint64_t ack_at; /* delayed acknowledgement */
 	uint64_t hold_at; /* ack-deadline of what is held */
 	uint64_t life_at; /* handshake, user time-out, keepalive, FIN-WAIT-2 */
@@ -222,9 +272,10 @@ enum blk_flag {
 	BLK_PROBING = 1 << 7, /* life_at is the keepalive timer */
 	BLK_RESEND =
 		1 << 8, /* send the cached reply again with the next flush */
-	BLK_NO_REPLY_YET =
-		1 << 9, /* no data was sent since the last request byte */
-	BLK_PROBE_NOW = 1 << 10, /* a window or keepalive probe goes out */
+	BLK_CWND_LIMITED = 1 << 9, /* the window kept back what was queued */
+	BLK_SACK_DUE =
+		1 << 10, /* something to report that no segment did yet */
+	BLK_CWR_DUE = 1 << 15, /* RFC 3168 6.1.2: CWR with the next new data */
 	BLK_SYNACK_NOW = 1 << 11, /* the SYN-ACK goes out */
 	BLK_LINGER =
 		1 << 12, /* quiet; kept for its congestion state until life_at */
@@ -234,8 +285,25 @@ enum blk_flag {
 		1 << 13, /* a window update is owed when the pool has room */
 };
 
-_Static_assert(sizeof(struct blk) <= 448,
-	       "an active block stays within seven cache lines");
+enum loss_flag {
+	LOSS_REORDERING = 1 << 0, /* RACK.reordering_seen */
+	LOSS_DSACK_ROUND = 1 << 1, /* dsack_round is set */
+	LOSS_TLP = 1 << 2, /* tlp_end is set: a probe is out */
+	LOSS_TLP_REXMIT = 1 << 3, /* it was a retransmission */
+	LOSS_REO_TIMER = 1 << 4, /* probe_at ends RACK's reordering window */
+	LOSS_UNDO =
+		1 << 5, /* undo_marker is set: the reduction can be undone */
+	LOSS_REXMIT_TS = 1 << 6, /* rexmit_ts is set */
+};
+
+enum loss_frto {
+	FRTO_OFF,
+	FRTO_FIRST, /* the RTO's retransmission is out: RFC 5682 step 2 */
+	FRTO_SECOND, /* new data is out: step 3 */
+};
+
+_Static_assert(sizeof(struct blk) <= 512,
+	       "an active block stays within eight cache lines");
 
 /* Descriptor of a chunk of the receive pools or the transmit buffer. */
 struct chunk {

@@ -10,6 +10,8 @@ src_arena_libarena_la_SOURCES = \
 	src/arena/index.c \
 	src/arena/index.h \
 	src/arena/layout.h \
+	src/arena/sent.c \
+	src/arena/sent.h \
 	src/arena/shard.c \
 	src/arena/shard.h \
 	src/arena/wheel.c \

@@ -38,7 +38,8 @@ int shard_init(struct shard *sh, const struct arena *arena, uint32_t i,
 	    chunks_init(&sh->tx,
 			(struct chunk *)(void *)(arena->base + at.tx_chunks),
 			arena->base + at.tx_bytes,
-			header->tx_chunks_per_shard)) {
+			header->tx_chunks_per_shard) ||
+	    sents_init(&sh->sents, header->tx_chunks_per_shard, sh->n_recs)) {
 		shard_fini(sh);
 		return -ENOMEM;
 	}
@@ -53,6 +54,7 @@ void shard_fini(struct shard *sh)
 	index_fini(&sh->index);
 	chunks_fini(&sh->rx);
 	chunks_fini(&sh->tx);
+	sents_fini(&sh->sents);
 }
 
 uint64_t tuple_hash(const struct arena_header *header,
@@ -185,6 +187,7 @@ uint32_t shard_blk_new(struct shard *sh, uint32_t ri)
 		.dirty_next = NIL,
 		.app_next = NIL,
 		.app_prev = NIL,
+		.sent = SENTS_NONE,
 	};
 	sh->recs[ri].block = bi;
 	return bi;
@@ -200,6 +203,7 @@ void shard_blk_free(struct shard *sh, uint32_t ri)
 	chunks_free_list(&sh->rx, blk->rx_head);
 	chunks_free_list(&sh->rx, blk->ooo_head);
 	chunks_free_list(&sh->tx, blk->tx_head);
+	sents_free(&sh->sents, blk);
 	sh->recs[ri].block = NIL;
 	blk->rec = NIL;
 	bitmap_free(&sh->blk_map, bi);
@@ -222,6 +226,11 @@ static void shard_rebuild_blk(struct shard *sh, uint32_t bi)
 	shard_rebuild_chunks(&sh->rx, blk->rx_head);
 	shard_rebuild_chunks(&sh->rx, blk->ooo_head);
 	shard_rebuild_chunks(&sh->tx, blk->tx_head);
+	/* Unless it is the SYN that is not acknowledged. */
+	if (blk->snd_una == sh->recs[blk->rec].iss)
+		blk->sent = SENTS_NONE;
+	else
+		sents_restore(&sh->sents, blk, bi);
 	blk->wheel = (struct wheel_link){ 0 };
 	if (expires_us)
 		wheel_set(&sh->wheel, bi, expires_us);
@@ -236,7 +245,8 @@ uint32_t shard_rebuild(struct shard *sh, uint64_t now_us)
 	    bitmap_init(&sh->blk_map, sh->n_recs) ||
 	    index_init(&sh->index, sh->n_recs) ||
 	    bitmap_init(&sh->rx.map, sh->rx.n) ||
-	    bitmap_init(&sh->tx.map, sh->tx.n))
+	    bitmap_init(&sh->tx.map, sh->tx.n) ||
+	    sents_init(&sh->sents, sh->tx.n, sh->n_recs))
 		return 0;
 	wheel_init(&sh->wheel, sh->blks, now_us);
 	for (uint32_t ri = 0; ri < sh->n_recs; ri++) {
@@ -271,8 +281,13 @@ static uint32_t shard_check_list(const struct chunks *ch, uint32_t head,
 	return n;
 }
 
+/* What a shard's blocks hold, added up. */
+struct shard_used {
+	uint32_t rx, tx, sents;
+};
+
 static const char *shard_check_blk(const struct shard *sh, uint32_t ri,
-				   uint32_t *rx_used, uint32_t *tx_used)
+				   struct shard_used *used)
 {
 	uint32_t bi = sh->recs[ri].block, rx, ooo, tx;
 	const struct blk *blk;
@@ -289,14 +304,16 @@ static const char *shard_check_blk(const struct shard *sh, uint32_t ri,
 		return "a chunk list is broken";
 	if (ooo != blk->ooo_chunks)
 		return "out-of-order chunks miscounted";
-	*rx_used += rx + ooo;
-	*tx_used += tx;
-	return NULL;
+	used->rx += rx + ooo;
+	used->tx += tx;
+	used->sents += blk->sent.n;
+	return sents_check(&sh->sents, blk, bi);
 }
 
 const char *shard_check(const struct shard *sh)
 {
-	uint32_t recs = 0, blks = 0, rx = 0, tx = 0;
+	struct shard_used used = { 0 };
+	uint32_t recs = 0, blks = 0;
 
 	for (uint32_t ri = 0; ri < sh->n_recs; ri++) {
 		const char *wrong;
@@ -314,7 +331,7 @@ const char *shard_check(const struct shard *sh)
 		if (sh->recs[ri].block == NIL)
 			continue;
 		blks++;
-		wrong = shard_check_blk(sh, ri, &rx, &tx);
+		wrong = shard_check_blk(sh, ri, &used);
 		if (wrong)
 			return wrong;
 	}
@@ -323,8 +340,10 @@ const char *shard_check(const struct shard *sh)
 		return "records, free map and index disagree";
 	if (blks != bitmap_used_count(&sh->blk_map))
 		return "blocks leaked";
-	if (rx != bitmap_used_count(&sh->rx.map) ||
-	    tx != bitmap_used_count(&sh->tx.map))
+	if (used.rx != bitmap_used_count(&sh->rx.map) ||
+	    used.tx != bitmap_used_count(&sh->tx.map))
 		return "chunks leaked";
+	if (used.sents != bitmap_used_count(&sh->sents.map))
+		return "segments in flight leaked";
 	return NULL;
 }

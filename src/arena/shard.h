@@ -15,6 +15,7 @@
 #include "arena/arena.h"
 #include "arena/chunks.h"
 #include "arena/index.h"
+#include "arena/sent.h"
 #include "arena/wheel.h"
 #include "base/bitmap.h"
 #include "base/siphash.h"
@@ -33,6 +34,7 @@ struct shard {
 	struct index index;
 	struct chunks rx;
 	struct chunks tx;
+	struct sents sents;
 	struct wheel wheel;
 	uint32_t hand; /* the clock hand: next record to sweep */
 };

@@ -24,6 +24,7 @@
  */
 #include "base/bytes.h"
 #include "stack/conn.h"
+#include "stack/sack.h"
 
 /* Full-sized segments in a row that "auto" takes for bulk. */
 #define ACK_BULK_RUN 4u
@@ -155,8 +156,11 @@ void ack_retransmitted(struct conn *c, const struct seg *seg)
 {
 	struct blk *b = c->b;
 	uint32_t end = seg->seq + seg_space(seg);
-	bool reply_in_flight = b->snd_una != b->snd_max;
+	bool reply_in_flight = b->snd_una != b->snd_nxt;
 
+	/* It was for nothing: the client may take its reduction back. */
+	sack_duplicate(c, seg->seq,
+		       seq_min(seg->seq + seg->len, ack_data_end(c)));
 	if (seq_gt(end, b->rcv_acked)) {
 		/* Held, not acknowledged: there is nothing to say yet. */
 		stack_count(c->st, SC_dup_absorbed);

@@ -29,7 +29,8 @@
 
 enum tcp_cc_phase {
 	CC_OPEN, /* slow start or congestion avoidance */
-	CC_RECOVERY, /* RFC 6582 fast recovery */
+	CC_CWR, /* a CE mark came back: the window goes down, RFC 3168 */
+	CC_RECOVERY, /* something is lost: the same, and it is sent again */
 	CC_LOSS, /* after an RTO, until recover is acknowledged */
 };
 

@@ -53,7 +53,7 @@ static void conn_restore(struct conn *c)
 
 	shard_rec_tuple(c->st->sh, c->ri, &tuple);
 	b->ts_off = isn_ts_offset(c->st, &tuple);
-	b->snd_una = b->snd_nxt = b->snd_max = snd;
+	b->snd_una = b->snd_nxt = b->loss.fack = snd;
 	b->snd_end = r->iss + 1 + (uint32_t)r->snd_off;
 	b->snd_wnd = (uint32_t)r->snd_wnd << conn_snd_shift(c);
 	b->max_wnd = b->snd_wnd;
@@ -126,9 +126,10 @@ void conn_rest(struct conn *c)
 
 	if (!b || !conn_is_quiet(c))
 		return;
-	if (b->cc.cwnd < cc_initial_window(conn_mss(c)) &&
+	if ((b->cc.cwnd != cc_initial_window(conn_mss(c)) ||
+	     b->cc.ssthresh != UINT32_MAX) &&
 	    r->state == TCP_ESTABLISHED) {
-		/* RFC 5681 4.1: a reduced window holds until idle for an RTO. */
+		/* RFC 5681 4.1: a window holds until idle for an RTO. */
 		if (!(b->flags & BLK_LINGER)) {
 			b->flags |= BLK_LINGER;
 			b->life_at = c->now_us + b->rtt.rto_us;
@@ -228,6 +229,8 @@ void conn_arm(struct conn *c)
 	uint64_t at = conn_earlier(conn_earlier(b->rexmit_at, b->life_at),
 				   conn_earlier(b->ack_at, b->hold_at));
 
+	at = conn_earlier(at, b->probe_at);
+
 	/* An entry that is too early only wakes us for nothing; moving it costs more. */
 	if (!at)
 		wheel_clear(&c->st->sh->wheel, c->r->block);
@@ -263,7 +266,8 @@ static void conn_drop_data(struct conn *c)
 		b->tx_cur = NIL;
 	pool->ooo_chunks -= b->ooo_chunks;
 	b->ooo_chunks = 0;
-	b->rexmit_at = b->ack_at = b->hold_at = b->life_at = 0;
+	sents_free(&c->st->sh->sents, b);
+	b->rexmit_at = b->ack_at = b->hold_at = b->life_at = b->probe_at = 0;
 	wheel_clear(&c->st->sh->wheel, c->r->block);
 	rx_pool_changed(c->st, pool);
 }

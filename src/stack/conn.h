@@ -33,8 +33,12 @@ struct conn {
 
 /* Times of the protocol, microseconds. */
 #define TCP_RTO_INIT_US (1 * USEC_PER_SEC) /* RFC 6298 (2.1) */
+#define TCP_RTO_LOST_SYN_US \
+	((uint32_t)(3 *     \
+		    USEC_PER_SEC)) /* RFC 6298 (5.7), until there is a sample */
 #define TCP_RTO_MIN_US \
-	(200 * USEC_PER_MSEC) /* shorter than RFC 6298 (2.4), as everywhere */
+	(200 *         \
+	 USEC_PER_MSEC) /* over SRTT; less than RFC 6298 (2.4), as everywhere */
 #define TCP_RTO_MAX_US (60 * USEC_PER_SEC) /* RFC 6298 (2.5) */
 #define TCP_HANDSHAKE_US (31 * USEC_PER_SEC) /* RTO_INIT doubled five times */
 #define TCP_DELACK_US \
@@ -162,13 +166,16 @@ uint16_t ack_window(struct conn *c);
 /* tx.c: the send queue. */
 uint32_t tx_append(struct conn *c, const uint8_t *data, uint32_t len);
 void tx_acked(struct conn *c, uint32_t seq);
-int tx_pieces(struct conn *c, uint32_t seq, uint32_t len, struct iovec *iov,
-	      int iovcnt_max, uint32_t *ret_len);
+/*
+ * The queue's bytes [seq, seq + len), or what of them fits iovcnt_max pieces
+ * (*ret_len). *chunk: where to look first, or NIL; set to the chunk that holds
+ * seq. Returns the pieces.
+ */
+int tx_pieces(struct conn *c, uint32_t seq, uint32_t len, uint32_t *chunk,
+	      struct iovec *iov, int iovcnt_max, uint32_t *ret_len);
 
 /* output.c */
 void output_flush(struct conn *c);
-/* Send the segment at snd_una again. */
-void output_resend_head(struct conn *c);
 void output_synack(struct conn *c);
 
 /* respond.c: segments that carry no data, for connections or for none. */
@@ -176,6 +183,7 @@ struct respond {
 	uint8_t flags;
 	uint32_t seq, ack;
 	uint16_t wnd; /* as on the wire */
+	uint8_t ecn; /* enum seg_ecn */
 	struct seg_opts opts;
 };
 void respond_send(struct stack *st, const struct tuple *tuple,
@@ -196,13 +204,9 @@ void respond_emit(struct stack *st, const struct tuple *tuple,
 		  const struct respond *what, struct iovec *iov, int iovcnt,
 		  uint32_t payload_len);
 
-/* recovery.c: retransmission (RFC 6298, 5681, 6582). */
-void recovery_acked(struct conn *c, uint32_t acked_bytes,
-		    const struct seg *seg);
-void recovery_dupack(struct conn *c);
-void recovery_timer(struct conn *c);
-/* Something is in flight or waits for a window: keep rexmit_at right. */
-void recovery_arm(struct conn *c);
+/* Timestamps of a segment of this connection, and SACK blocks within room bytes. */
+void respond_opts(struct conn *c, uint32_t sack_room,
+		  struct seg_opts *ret_opts);
 
 /* rtt.c: RFC 6298. */
 void rtt_init(struct conn *c);

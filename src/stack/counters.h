@@ -43,6 +43,18 @@
 	C(zero_window_probes, "window probes sent")                               \
 	C(keepalive_probes, "keepalive probes sent")                              \
 	C(dup_acks_in, "duplicate acknowledgements received")                     \
+	C(tlp_probes, "tail loss probes sent")                                    \
+	C(rexmits_lost, "retransmissions that were lost in turn")                 \
+	C(reordering_seen, "connections on which reordering was seen")            \
+	C(undone_recoveries, "window reductions undone: nothing was lost")        \
+	C(undone_timeouts, "time-outs undone: nothing was lost")                  \
+	C(dsack_in, "segments of ours that clients reported to have twice")       \
+	C(dsack_out, "segments received twice and reported")                      \
+	C(sack_invalid, "SACK blocks beyond what was sent")                       \
+	C(sack_reneged, "clients that dropped what they had SACKed")              \
+	C(ecn_marked, "segments received with a congestion mark")                 \
+	C(ecn_echoed, "windows reduced as a congestion mark came back")           \
+	C(flight_full, "sending stopped: bound of segments in flight")            \
 	C(ooo_segs, "segments received out of order and kept")                    \
 	C(paws_dropped, "segments dropped by PAWS")                               \
 	C(challenge_acks, "challenge acknowledgements sent")                      \

@@ -15,7 +15,8 @@
  *    that drop it from the handshake's last ACK.
  */
 #include "base/bytes.h"
-#include "stack/conn.h"
+#include "stack/recovery.h"
+#include "stack/sack.h"
 
 /* RFC 7323 5.5: after so long an idleness TS.Recent says nothing any more. */
 #define PAWS_IDLE_TICKS (UINT32_C(24) * 86400 * 1000 / REC_TICK_MS)
@@ -122,11 +123,17 @@ static void input_established(struct conn *c, const struct seg *seg)
 	b->life_at = 0;
 	b->rexmit_at = 0;
 	b->cc.backoff = 0;
-	b->rexmits = 0;
 	b->progress_at = c->now_us;
 	if (b->rtt.timed_at_us)
 		rtt_sample(c, (uint32_t)(c->now_us - b->rtt.timed_at_us));
 	b->rtt.timed_at_us = 0;
+	if (b->rexmits) {
+		/* RFC 5681 3.1, RFC 6298 (5.7). */
+		b->cc.cwnd = conn_mss(c);
+		b->rtt.rto_us = TCP_RTO_LOST_SYN_US;
+	}
+	b->rexmits = 0;
+	b->loss.fack = b->snd_una;
 	conn_set_state(c, TCP_ESTABLISHED);
 	if (b->flags & BLK_FIN_QUEUED)
 		conn_set_state(c, TCP_FIN_WAIT_1);
@@ -154,7 +161,8 @@ static void input_fin_acked(struct conn *c)
 }
 
 /* SND.UNA moves on: RFC 9293 3.10.7.4, "ESTABLISHED STATE" of the ACK check. */
-static void input_advance(struct conn *c, const struct seg *seg)
+static void input_advance(struct conn *c, const struct seg *seg,
+			  struct ack_news *news)
 {
 	struct blk *b = c->b;
 	uint32_t acked = seg->ack - b->snd_una;
@@ -163,9 +171,7 @@ static void input_advance(struct conn *c, const struct seg *seg)
 	c->r->snd_off += acked - fin;
 	b->snd_una = seg->ack;
 	tx_acked(c, seg->ack - fin);
-	if (seq_lt(b->snd_nxt, b->snd_una))
-		b->snd_nxt = b->snd_una;
-	recovery_acked(c, acked, seg);
+	recovery_advanced(c, acked, news);
 	conn_event(c, STACK_EV_ACKED);
 	if (fin)
 		input_fin_acked(c);
@@ -183,8 +189,7 @@ static void input_window(struct conn *c, const struct seg *seg)
 	b->snd_wl1 = seg->seq;
 	b->snd_wl2 = seg->ack;
 	if (b->flags & BLK_PERSIST && b->snd_wnd) {
-		b->cc.backoff = 0;
-		b->rexmit_at = 0;
+		recovery_reopened(c);
 		/* Time to take what is sent now; once, until it does. */
 		if (!(b->flags & BLK_REOPENED))
 			b->progress_at = c->now_us;
@@ -196,7 +201,7 @@ static void input_window(struct conn *c, const struct seg *seg)
 static bool input_is_dupack(const struct blk *b, const struct seg *seg,
 			    uint32_t wnd)
 {
-	return seg->ack == b->snd_una && b->snd_una != b->snd_max &&
+	return seg->ack == b->snd_una && b->snd_una != b->snd_nxt &&
 	       !seg->len && !(seg->flags & TH_FIN) && wnd == b->snd_wnd;
 }
 
@@ -204,7 +209,7 @@ static bool input_is_dupack(const struct blk *b, const struct seg *seg,
 static bool input_ack(struct conn *c, const struct seg *seg)
 {
 	struct blk *b = c->b;
-	bool dupack;
+	struct ack_news news;
 
 	if (!(seg->flags & TH_ACK)) {
 		stack_count(c->st, SC_drop_no_ack);
@@ -220,18 +225,19 @@ static bool input_ack(struct conn *c, const struct seg *seg)
 		return true;
 	}
 	/* RFC 5961 section 5.2. */
-	if (!seq_between(b->snd_una - b->max_wnd, seg->ack, b->snd_max)) {
+	if (!seq_between(b->snd_una - b->max_wnd, seg->ack, b->snd_nxt)) {
 		stack_count(c->st, SC_drop_ack_range);
 		respond_challenge(c);
 		return false;
 	}
-	dupack = input_is_dupack(b, seg, seg->wnd << conn_snd_shift(c));
+	recovery_begin(c, seg,
+		       input_is_dupack(b, seg, seg->wnd << conn_snd_shift(c)),
+		       &news);
 	if (seq_gt(seg->ack, b->snd_una))
-		input_advance(c, seg);
+		input_advance(c, seg, &news);
 	if (seq_geq(seg->ack, b->snd_una))
 		input_window(c, seg);
-	if (dupack)
-		recovery_dupack(c);
+	recovery_end(c, &news);
 	/* Over, unless the client still waits for our acknowledgement (output.c). */
 	if (c->r->state == TCP_LAST_ACK && c->r->flags & REC_FIN_ACKED &&
 	    b->rcv_acked == b->rcv_nxt) {
@@ -288,9 +294,13 @@ static bool input_text(struct conn *c, const struct seg *seg)
 		conn_mark(c, BLK_ACK_NOW);
 		return false;
 	}
+	if (seq_lt(seg->seq, before))
+		sack_duplicate(c, seg->seq, before);
 	if (!rx_text(c, seg))
 		return false;
 	gained = b->rcv_nxt - before;
+	if (gained)
+		sack_advanced(c);
 	ack_text(c, gained, seg->len,
 		 !gained || b->ooo_head != NIL || gained > seg->len);
 	if (gained) {
@@ -401,6 +411,19 @@ static void input_timestamp(struct conn *c, const struct seg *seg)
 		c->r->ts_recent = seg->opts.tsval;
 }
 
+/* RFC 3168 6.1.3: a mark is echoed until the client says that it heard. */
+static void input_ecn(struct conn *c, const struct seg *seg)
+{
+	if (!(c->r->flags & REC_ECN))
+		return;
+	if (seg->flags & TH_CWR)
+		c->r->flags &= (uint16_t)~REC_ECE;
+	if (seg->ecn != ECN_CE || !seg->len)
+		return;
+	stack_count(c->st, SC_ecn_marked);
+	c->r->flags |= REC_ECE;
+}
+
 void input_conn(struct conn *c, const struct seg *seg)
 {
 	if (c->r->state == TCP_GONE) {
@@ -427,6 +450,7 @@ void input_conn(struct conn *c, const struct seg *seg)
 	if (!input_ack(c, seg))
 		return;
 	input_timestamp(c, seg);
+	input_ecn(c, seg);
 	if (input_text(c, seg))
 		input_fin(c, seg);
 }

@@ -82,6 +82,12 @@ static void listen_options(struct stack *st, struct rec *r,
 		r->flags |= REC_TS;
 		r->ts_recent = opts->tsval;
 	}
+	if (opts->sack_ok)
+		r->flags |= REC_SACK;
+	/* RFC 3168 6.1.1: an ECN-setup SYN has both. */
+	if (st->groups[r->group]->ecn &&
+	    (seg->flags & (TH_ECE | TH_CWR)) == (TH_ECE | TH_CWR))
+		r->flags |= REC_ECN;
 }
 
 static void listen_count(struct conn *c)
@@ -139,7 +145,7 @@ void listen_accept(struct conn *c)
 
 	conn_set_state(c, TCP_SYN_RECEIVED);
 	b->snd_una = c->r->iss;
-	b->snd_nxt = b->snd_max = c->r->iss + 1;
+	b->snd_nxt = c->r->iss + 1;
 	b->snd_end = c->r->iss + 1;
 	b->life_at = c->now_us + TCP_HANDSHAKE_US;
 	b->rexmit_at = c->now_us + TCP_RTO_INIT_US;

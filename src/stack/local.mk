@@ -23,10 +23,14 @@ src_stack_libstack_la_SOURCES = \
 	src/stack/options.h \
 	src/stack/output.c \
 	src/stack/parse.c \
+	src/stack/rack.c \
 	src/stack/recovery.c \
+	src/stack/recovery.h \
 	src/stack/respond.c \
 	src/stack/rtt.c \
 	src/stack/rx.c \
+	src/stack/sack.c \
+	src/stack/sack.h \
 	src/stack/seg.h \
 	src/stack/stack.c \
 	src/stack/stack.h \
@@ -34,4 +38,5 @@ src_stack_libstack_la_SOURCES = \
 	src/stack/state.h \
 	src/stack/timer.c \
 	src/stack/tx.c \
+	src/stack/undo.c \
 	src/stack/wire.h

@@ -11,8 +11,25 @@ enum opt_kind {
 	OPT_MSS = 2,
 	OPT_WSCALE = 3,
 	OPT_SACK_OK = 4,
+	OPT_SACK = 5,
 	OPT_TS = 8,
 };
+
+/* RFC 2018 section 3: one to four blocks. */
+static bool options_take_sacks(const uint8_t *opt, uint8_t len,
+			       struct seg_opts *o)
+{
+	uint8_t n = (uint8_t)((len - 2) / 8);
+
+	if (len != 2 + 8 * n || !n || n > SEG_SACKS_MAX)
+		return false;
+	o->n_sacks = n;
+	for (uint8_t i = 0; i < n; i++) {
+		o->sacks[i].start = be32_load(opt + 2 + 8 * i);
+		o->sacks[i].end = be32_load(opt + 6 + 8 * i);
+	}
+	return true;
+}
 
 /* One option of a known kind; len counts kind and length. */
 static bool options_take(const uint8_t *opt, uint8_t len, struct seg_opts *o)
@@ -32,6 +49,8 @@ static bool options_take(const uint8_t *opt, uint8_t len, struct seg_opts *o)
 	case OPT_SACK_OK:
 		o->sack_ok = true;
 		return len == 2;
+	case OPT_SACK:
+		return options_take_sacks(opt, len, o);
 	case OPT_TS:
 		if (len != 10)
 			return false;
@@ -65,6 +84,20 @@ bool options_parse(const uint8_t *bytes, size_t len, struct seg_opts *ret_opts)
 	return true;
 }
 
+static uint8_t *options_write_sacks(uint8_t *p, const struct seg_opts *opts)
+{
+	*p++ = OPT_NOP;
+	*p++ = OPT_NOP;
+	*p++ = OPT_SACK;
+	*p++ = (uint8_t)(2 + 8 * opts->n_sacks);
+	for (uint8_t i = 0; i < opts->n_sacks; i++) {
+		be32_store(p, opts->sacks[i].start);
+		be32_store(p + 4, opts->sacks[i].end);
+		p += 8;
+	}
+	return p;
+}
+
 uint32_t options_write(uint8_t *buf, const struct seg_opts *opts)
 {
 	uint8_t *p = buf;
@@ -96,5 +129,7 @@ uint32_t options_write(uint8_t *buf, const struct seg_opts *opts)
 		*p++ = OPT_SACK_OK;
 		*p++ = 2;
 	}
+	if (opts->n_sacks)
+		p = options_write_sacks(p, opts);
 	return (uint32_t)(p - buf);
 }

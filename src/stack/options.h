@@ -13,6 +13,8 @@
 
 #define TCP_WSCALE_MAX 14u /* RFC 7323 section 2.3 */
 #define TCP_OPT_TS_BYTES 12u /* with the two NOPs before it */
+/* Bytes that n > 0 SACK blocks take, with the two NOPs before them. */
+#define TCP_OPT_SACK_BYTES(n) (4u + 8u * (n))
 
 /*
  * Read the option bytes of a segment into *ret_opts (zeroed first). Options

@@ -2,27 +2,30 @@
 /*
  * Sending: what is due on a connection leaves here, once per flush.
  *
- *	output_flush:  SYN-ACK | cached reply again | new data and FIN | pure ACK
+ *	output_flush:  SYN-ACK | cached reply again | what is lost, again
+ *	               | new data and FIN | pure ACK
  *
- * Every segment carries the current acknowledgement and window, so a pure ACK
- * goes out only when nothing else did. There is no Nagle: an application that
- * hands over a reply wants it sent (RFC 9293 3.7.4 lets it choose).
+ * Every segment carries the current acknowledgement, window and SACK blocks, so
+ * a pure ACK goes out only when nothing else did, or when no segment had room
+ * for SACK. There is no Nagle: an application that hands over a reply wants it
+ * sent (RFC 9293 3.7.4 lets it choose).
+ *
+ * cwnd bounds what is in flight (recovery_pipe()), the client's window what is
+ * beyond snd_una. What is lost goes before what is new.
  */
 #include "base/bytes.h"
-#include "stack/conn.h"
+#include "stack/cc.h"
 #include "stack/options.h"
+#include "stack/recovery.h"
+#include "stack/sack.h"
 
-static struct seg_opts output_opts(const struct conn *c)
-{
-	struct seg_opts opts = { 0 };
-
-	if (c->r->flags & REC_TS) {
-		opts.has_ts = true;
-		opts.tsval = conn_ts_now(c);
-		opts.tsecr = c->r->ts_recent;
-	}
-	return opts;
-}
+/* A segment that is about to be sent. */
+struct output_seg {
+	uint32_t seq, len; /* payload */
+	bool fin;
+	bool new; /* for the first time: may carry ECT and CWR */
+	uint32_t *chunk; /* tx_pieces() */
+};
 
 /* The acknowledgement goes out with whatever is about to be sent. */
 static void output_take_ack(struct conn *c, bool with_data)
@@ -36,32 +39,53 @@ static void output_take_ack(struct conn *c, bool with_data)
 	b->ack_at = 0;
 }
 
-/* Send [seq, seq + len) of the queue, with a FIN behind when asked for. */
-static uint32_t output_segment(struct conn *c, uint32_t seq, uint32_t len,
-			       bool fin)
+/* RFC 3168 6.1: ECT on new data alone, CWR on the first after a reduction. */
+static void output_ecn(struct conn *c, const struct output_seg *os,
+		       struct respond *what)
+{
+	struct blk *b = c->b;
+
+	if (!(c->r->flags & REC_ECN))
+		return;
+	if (c->r->flags & REC_ECE)
+		what->flags |= TH_ECE;
+	if (!os->new || !os->len)
+		return;
+	what->ecn = ECN_ECT0;
+	if (b->flags & BLK_CWR_DUE) {
+		what->flags |= TH_CWR;
+		b->flags &= ~(uint32_t)BLK_CWR_DUE;
+	}
+}
+
+/* Returns the sequence space that was sent: os, or its beginning. */
+static uint32_t output_segment(struct conn *c, const struct output_seg *os)
 {
 	struct iovec iov[STACK_EMIT_IOV_MAX];
-	struct respond what = { .flags = TH_ACK, .seq = seq };
+	struct respond what = { .flags = TH_ACK, .seq = os->seq };
 	struct blk *b = c->b;
 	struct tuple tuple;
+	bool fin = os->fin;
 	uint32_t got = 0;
 	int n = 0;
 
-	if (len) {
-		n = tx_pieces(c, seq, len, iov + 1, STACK_EMIT_IOV_MAX - 1,
-			      &got);
-		fin = fin && got == len;
-		if (seq + got == b->snd_end)
+	if (os->len) {
+		n = tx_pieces(c, os->seq, os->len, os->chunk, iov + 1,
+			      STACK_EMIT_IOV_MAX - 1, &got);
+		fin = fin && got == os->len;
+		if (os->seq + got == b->snd_end)
 			what.flags |= TH_PSH;
 	}
 	if (fin)
 		what.flags |= TH_FIN;
+	output_ecn(c, os, &what);
 	output_take_ack(c, got > 0);
 	what.wnd = ack_window(c);
 	what.ack = b->rcv_acked;
-	what.opts = output_opts(c);
+	respond_opts(c, conn_mss(c) - min_u32(got, conn_mss(c)), &what.opts);
 	shard_rec_tuple(c->st->sh, c->ri, &tuple);
 	respond_emit(c->st, &tuple, &what, iov, n + 1, got);
+	b->sent_at = c->now_us;
 	return got + fin;
 }
 
@@ -79,6 +103,10 @@ void output_synack(struct conn *c)
 	what.opts.mss = (uint16_t)(limits->mtu - (tuple.v6 ? 60u : 40u));
 	what.opts.has_wscale = r->flags & REC_WSCALE;
 	what.opts.wscale = conn_rcv_shift(c);
+	what.opts.sack_ok = r->flags & REC_SACK;
+	/* RFC 3168 6.1.1. */
+	if (r->flags & REC_ECN)
+		what.flags |= TH_ECE;
 	if (r->flags & REC_TS) {
 		what.opts.has_ts = true;
 		what.opts.tsval = conn_ts_now(c);
@@ -95,84 +123,220 @@ void output_synack(struct conn *c)
 	respond_emit(c->st, &tuple, &what, (struct iovec[1]){ { 0 } }, 1, 0);
 }
 
-/* How much of the queue may go now, and with a FIN? False: nothing. */
-static bool output_allowed(const struct conn *c, uint32_t *ret_len,
-			   bool *ret_fin)
+/* PRR counts what a reduction lets out. */
+static void output_count(struct conn *c, uint32_t len)
 {
-	const struct blk *b = c->b;
-	uint32_t mss = conn_mss(c), flight = b->snd_nxt - b->snd_una;
+	struct blk *b = c->b;
+
+	if (b->cc.phase == CC_RECOVERY || b->cc.phase == CC_CWR)
+		b->loss.prr_out += len;
+}
+
+void output_again(struct conn *c, uint32_t i)
+{
+	struct sents *ss = &c->st->sh->sents;
+	struct blk *b = c->b;
+	uint32_t mss = conn_mss(c), sent;
+	struct sent *s = &ss->items[i];
+	struct output_seg os = { .seq = s->seq, .chunk = &s->chunk };
+
+	if (sent_len(s) > mss)
+		sents_split(ss, b, i, s->seq + mss);
+	os.len = seq_lt(s->seq, b->snd_end)
+			 ? seq_min(s->end, b->snd_end) - s->seq
+			 : 0;
+	os.fin = seq_gt(s->end, b->snd_end) && os.len <= mss;
+	os.len = min_u32(os.len, mss);
+	sent = output_segment(c, &os);
+	if (sent < sent_len(s))
+		sents_split(ss, b, i, s->seq + sent);
+	sents_again(ss, b, i, c->now_us);
+	undo_sent_again(c);
+	output_count(c, sent);
+	stack_count(c->st, SC_segs_retransmitted);
+}
+
+/*
+ * The last segment is lost and not full: what was queued since joins it (a
+ * window probe's byte, the last of many small replies).
+ */
+static void output_grow(struct conn *c, uint32_t i)
+{
+	struct sents *ss = &c->st->sh->sents;
+	struct blk *b = c->b;
+	uint32_t len = sent_len(&ss->items[i]), mss = conn_mss(c);
+	uint32_t flight = b->snd_nxt - b->snd_una, more;
+
+	if (i != b->sent.tail || len >= mss ||
+	    seq_geq(b->snd_nxt, b->snd_end) || b->snd_wnd <= flight)
+		return;
+	more = min_u32(min_u32(mss - len, b->snd_end - b->snd_nxt),
+		       b->snd_wnd - flight);
+	b->snd_nxt += more;
+	sents_grow(ss, b, b->snd_nxt, c->now_us);
+	stack_count_n(c->st, SC_bytes_out, more);
+}
+
+/* What is lost, as far as cwnd and the client's window reach. */
+static void output_lost(struct conn *c)
+{
+	struct sents *ss = &c->st->sh->sents;
+	struct blk *b = c->b;
+	uint32_t i;
+
+	/* RFC 5682 step 2b: new data decides first. */
+	if (b->loss.frto == FRTO_SECOND)
+		return;
+	while ((i = sents_next_lost(ss, b)) != NIL) {
+		const struct sent *s = &ss->items[i];
+		uint32_t len, pipe = recovery_pipe(c);
+
+		output_grow(c, i);
+		len = min_u32(sent_len(s), conn_mss(c));
+
+		if (pipe && pipe + len > b->cc.cwnd)
+			break;
+		if (s->seq != b->snd_una &&
+		    seq_gt(s->seq + len, b->snd_una + b->snd_wnd))
+			break;
+		output_again(c, i);
+	}
+}
+
+/* New data, or the FIN, for the first time. */
+static void output_first(struct conn *c, uint32_t len, bool fin)
+{
+	struct blk *b = c->b;
+	struct output_seg os = {
+		.seq = b->snd_nxt,
+		.len = len,
+		.fin = fin,
+		.new = true,
+		.chunk = &b->tx_cur,
+	};
+	uint32_t i, n = output_segment(c, &os);
+
+	if (b->snd_una == b->snd_nxt)
+		b->progress_at = c->now_us;
+	b->snd_nxt += n;
+	i = sents_append(&c->st->sh->sents, b, c->r->block, os.seq, b->snd_nxt,
+			 c->now_us);
+	if (c->st->sh->sents.items[i].seq == os.seq)
+		c->st->sh->sents.items[i].chunk = len ? b->tx_cur : NIL;
+	output_count(c, n);
+	stack_count_n(c->st, SC_bytes_out,
+		      seq_min(b->snd_nxt, b->snd_end) - os.seq);
+	/* A new tail: the loss probe waits for it anew (RFC 8985 7.2). */
+	if (!(b->loss.flags & LOSS_REO_TIMER))
+		b->probe_at = 0;
+}
+
+void output_probe(struct conn *c, uint32_t len)
+{
+	struct blk *b = c->b;
 	bool fin_sent = seq_gt(b->snd_nxt, b->snd_end);
 	uint32_t queued = fin_sent ? 0 : b->snd_end - b->snd_nxt;
-	uint32_t window = min_u32(b->snd_wnd, b->cc.cwnd);
-	uint32_t usable = window > flight ? window - flight : 0;
+
+	len = min_u32(min_u32(len, queued), conn_mss(c));
+	if (!len && (fin_sent || !(b->flags & BLK_FIN_QUEUED)))
+		return;
+	output_first(c, len, b->flags & BLK_FIN_QUEUED && len == queued);
+}
+
+/* Payload of a full segment that leaves room for what SACK has to say. */
+static uint32_t output_mss(const struct conn *c)
+{
+	uint32_t mss = conn_mss(c), sack = sack_option_bytes(c);
+
+	return mss > 2 * sack ? mss - sack : mss;
+}
+
+/* What the client's window and cwnd leave for new data. */
+static uint32_t output_usable(const struct conn *c, bool *ret_cwnd)
+{
+	const struct blk *b = c->b;
+	uint32_t pipe = recovery_pipe(c), flight = b->snd_nxt - b->snd_una;
+	uint32_t wnd = b->snd_wnd > flight ? b->snd_wnd - flight : 0;
+	uint32_t cwnd = b->cc.cwnd > pipe ? b->cc.cwnd - pipe : 0;
+
+	*ret_cwnd = cwnd < wnd;
+	return min_u32(wnd, cwnd);
+}
+
+/* How much of the queue may go now, and with a FIN? False: nothing. */
+static bool output_allowed(struct conn *c, uint32_t *ret_len, bool *ret_fin)
+{
+	struct blk *b = c->b;
+	uint32_t mss = output_mss(c), flight = b->snd_nxt - b->snd_una;
+	bool fin_sent = seq_gt(b->snd_nxt, b->snd_end), by_cwnd;
+	uint32_t queued = fin_sent ? 0 : b->snd_end - b->snd_nxt;
+	uint32_t usable = output_usable(c, &by_cwnd);
 	uint32_t len = min_u32(min_u32(queued, mss), usable);
 
+	b->flags &= ~(uint32_t)BLK_CWND_LIMITED;
+	if (len < min_u32(queued, mss) && by_cwnd)
+		b->flags |= BLK_CWND_LIMITED;
 	*ret_len = len;
 	*ret_fin = b->flags & BLK_FIN_QUEUED && !fin_sent && len == queued &&
 		   (usable > len || !flight);
-	if (!len)
-		return *ret_fin;
-	/*
-	 * RFC 9293 3.8.6.2.1: a full segment, all there is, half the window;
-	 * what is sent again has waited long enough.
-	 */
-	return len == mss || len == queued || len >= b->max_wnd / 2 ||
-	       seq_lt(b->snd_nxt, b->snd_max);
-}
-
-static bool output_data(struct conn *c)
-{
-	struct blk *b = c->b;
-	uint32_t len;
-	bool fin, sent = false;
-
-	while (output_allowed(c, &len, &fin)) {
-		uint32_t seq = b->snd_nxt;
-
-		b->snd_nxt += output_segment(c, seq, len, fin);
-		sent = true;
-		if (seq_lt(seq, b->snd_max)) {
-			stack_count(c->st, SC_segs_retransmitted);
-		} else if (!b->rtt.timed_at_us) {
-			b->rtt.timed_at_us = c->now_us;
-			b->rtt.timed_seq = b->snd_nxt;
-		}
-		if (seq_gt(b->snd_nxt, b->snd_max)) {
-			uint32_t first = seq_max(seq, b->snd_max);
-
-			stack_count_n(c->st, SC_bytes_out,
-				      seq_min(b->snd_nxt, b->snd_end) - first);
-			if (b->snd_una == b->snd_max)
-				b->progress_at = c->now_us;
-			b->snd_max = b->snd_nxt;
-		}
+	if (!len && !*ret_fin)
+		return false;
+	if (b->sent.n >= RECOVERY_SEGS_MAX) {
+		stack_count(c->st, SC_flight_full);
+		return false;
 	}
-	return sent;
+	/* RFC 9293 3.8.6.2.1: a full segment, all there is, half the window. */
+	return !len || len == mss || len == queued || len >= b->max_wnd / 2;
 }
 
-void output_resend_head(struct conn *c)
+/* RFC 5681 4.1, RFC 9438 5.8: nothing was in flight for a while. */
+static void output_after_idle(struct conn *c)
 {
 	struct blk *b = c->b;
-	uint32_t sent_data_end = seq_min(b->snd_max, b->snd_end);
-	uint32_t len = seq_gt(sent_data_end, b->snd_una)
-			       ? sent_data_end - b->snd_una
-			       : 0;
+	uint64_t idle_us = c->now_us - max_u64(b->sent_at, b->progress_at);
+
+	if (!b->sent_at || b->snd_una != b->snd_nxt || b->snd_end == b->snd_nxt)
+		return;
+	cc_resumed(&b->cc, idle_us);
+	if (idle_us > b->rtt.rto_us)
+		cc_idle(&b->cc, conn_mss(c));
+	b->sent_at = c->now_us;
+}
+
+static void output_data(struct conn *c)
+{
+	uint32_t len;
 	bool fin;
 
-	if (b->snd_una == b->snd_max)
+	output_lost(c);
+	output_after_idle(c);
+	while (output_allowed(c, &len, &fin))
+		output_first(c, len, fin);
+}
+
+/* Figure 5c: the client sent its request again; so do we what answers it. */
+static void output_resend(struct conn *c)
+{
+	struct blk *b = c->b;
+	uint32_t head = b->sent.head;
+
+	if (head == NIL || c->st->sh->sents.items[head].flags & SENT_SACKED)
 		return;
-	len = min_u32(len, conn_mss(c));
-	fin = seq_gt(b->snd_max, b->snd_end) && b->snd_una + len == b->snd_end;
-	output_segment(c, b->snd_una, len, fin);
-	stack_count(c->st, SC_segs_retransmitted);
-	/* Karn: what was sent twice gives no round-trip time. */
-	b->rtt.timed_at_us = 0;
+	stack_count(c->st, SC_reply_resent);
+	output_again(c, head);
+}
+
+/* After a FIN that is acknowledged nothing more is waited for. */
+static bool output_is_over(const struct conn *c)
+{
+	return c->r->state == TCP_LAST_ACK && c->r->flags & REC_FIN_ACKED &&
+	       c->b->rcv_acked == c->b->rcv_nxt;
 }
 
 void output_flush(struct conn *c)
 {
 	struct blk *b = c->b;
-	bool sent = false;
+	bool asked;
 
 	if (c->r->state == TCP_SYN_HELD || c->r->state == TCP_GONE)
 		return;
@@ -184,18 +348,17 @@ void output_flush(struct conn *c)
 	}
 	/* The handshake ended in the same turn: the client has its SYN-ACK. */
 	b->flags &= ~(uint32_t)BLK_SYNACK_NOW;
-	if (b->flags & BLK_RESEND) {
-		stack_count(c->st, SC_reply_resent);
-		output_resend_head(c);
-	}
-	sent = output_data(c);
-	if (b->flags & BLK_ACK_NOW && !sent) {
+	asked = b->flags & BLK_ACK_NOW;
+	if (b->flags & BLK_RESEND)
+		output_resend(c);
+	output_data(c);
+	/* Nothing carried it, or not all of what was to be said. */
+	if (b->flags & BLK_ACK_NOW || (asked && b->flags & BLK_SACK_DUE)) {
 		output_take_ack(c, false);
 		respond_ack(c);
 	}
 	b->flags &= ~(uint32_t)(BLK_RESEND | BLK_ACK_NOW);
-	if (c->r->state == TCP_LAST_ACK && c->r->flags & REC_FIN_ACKED &&
-	    b->rcv_acked == b->rcv_nxt) {
+	if (output_is_over(c)) {
 		conn_end(c, false);
 		return;
 	}

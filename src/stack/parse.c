@@ -23,6 +23,7 @@ struct parse_ip {
 	const uint8_t *src, *dst;
 	size_t addr_len; /* 4 or 16 */
 	uint8_t proto;
+	uint8_t ecn; /* enum seg_ecn */
 	const uint8_t *payload;
 	uint32_t payload_len;
 };
@@ -104,6 +105,7 @@ static enum stack_counter parse_ip4(const uint8_t *packet, size_t len,
 		.dst = hdr->dst,
 		.addr_len = 4,
 		.proto = hdr->proto,
+		.ecn = hdr->tos & 3,
 		.payload = packet + hdr_len,
 		.payload_len = total - hdr_len,
 	};
@@ -157,6 +159,7 @@ static enum stack_counter parse_ip6(const uint8_t *packet, size_t len,
 		.dst = hdr->dst,
 		.addr_len = 16,
 		.proto = hdr->next,
+		.ecn = be32_get(hdr->ver_class_flow) >> 20 & 3,
 		.payload = packet + sizeof(*hdr),
 		.payload_len = be16_get(hdr->payload_len),
 	};
@@ -257,6 +260,7 @@ static enum stack_counter parse_packet(struct stack *st, const uint8_t *packet,
 	memcpy(seg->tuple.remote, ip.src, ip.addr_len);
 	seg->tuple.vip = (uint8_t)vip;
 	seg->tuple.v6 = ip.addr_len == 16;
+	seg->ecn = ip.ecn;
 	return parse_transport(&ip, seg);
 }
 

@@ -1,16 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Retransmission: time-outs (RFC 6298), fast retransmit and NewReno (RFC 5681,
- * 6582), zero-window probes (RFC 9293 3.8.6.1).
+ * The sender's state machine: what becomes of cwnd, and what is sent again.
+ * The picture of its phases stands in recovery.h.
  *
- * One timer, rexmit_at: the RTO while something is in flight, the persist
- * timer (BLK_PERSIST) while something waits for a window. Upon an RTO snd_nxt
- * goes back to snd_una and everything from there is sent again as the window
- * opens. Given up as down after user-timeout without progress (5d, 6h).
+ *	OPEN      cc_acked() grows the window
+ *	CWR       a CE mark came back: PRR brings cwnd down, nothing is lost
+ *	RECOVERY  something is lost: the same, and it is sent again
+ *	LOSS      a time-out: all is lost, slow start; F-RTO looks whether it was
+ *
+ * What is lost is marked in the list of segments; output.c sends it again as
+ * cwnd allows, before new data. What is in flight is sents_pipe(); without
+ * SACK each duplicate ACK stands for a segment that arrived (recovery_pipe()),
+ * which also gives limited transmit (RFC 3042).
+ *
+ * Timers: rexmit_at is the RTO (RFC 6298) while something is in flight, or the
+ * persist timer (BLK_PERSIST, RFC 9293 3.8.6.1) while something waits for a
+ * window. probe_at is RACK's or the tail loss probe's. A client that
+ * acknowledges nothing for user-timeout is given up (5d, 6h).
+ *
+ * Departs from RFC 5681 section 3.1: a time-out in the midst of a recovery does
+ * not lower ssthresh again, as it was lowered for the same window.
  */
+#include "stack/recovery.h"
+
 #include "base/bytes.h"
 #include "stack/cc.h"
-#include "stack/conn.h"
+#include "stack/sack.h"
 
 static uint64_t recovery_backed_off(const struct conn *c)
 {
@@ -20,98 +35,355 @@ static uint64_t recovery_backed_off(const struct conn *c)
 	return c->now_us + min_u64(rto, TCP_RTO_MAX_US);
 }
 
-static void recovery_rtt(struct conn *c, const struct seg *seg)
+static bool recovery_sack(const struct conn *c)
 {
-	struct blk *b = c->b;
-
-	if (b->rtt.timed_at_us && seq_geq(b->snd_una, b->rtt.timed_seq)) {
-		rtt_sample(c, (uint32_t)min_u64(c->now_us - b->rtt.timed_at_us,
-						UINT32_MAX));
-		b->rtt.timed_at_us = 0;
-	} else if (b->rexmits && seg->opts.has_ts && c->r->flags & REC_TS &&
-		   seg->opts.tsecr) {
-		/* RFC 7323 4: with timestamps a retransmission can be measured. */
-		uint32_t ms = conn_ts_now(c) - seg->opts.tsecr;
-
-		if (ms < 600000)
-			rtt_sample(c, ms * 1000 + 500);
-	}
+	return c->r->flags & REC_SACK;
 }
 
-/* RFC 6582 section 3.2 steps 3 and 4: an ACK of new data in fast recovery. */
-static void recovery_partial(struct conn *c, uint32_t acked_bytes)
+static struct sents *recovery_sents(const struct conn *c)
 {
-	struct blk *b = c->b;
-	uint32_t mss = conn_mss(c), flight = b->snd_max - b->snd_una;
+	return &c->st->sh->sents;
+}
 
-	if (seq_geq(b->snd_una, b->cc.recover)) {
-		b->cc.cwnd =
-			min_u32(b->cc.ssthresh, max_u32(flight, mss) + mss);
-		b->cc.phase = CC_OPEN;
-		b->cc.dupacks = 0;
+uint32_t recovery_pipe(const struct conn *c)
+{
+	const struct blk *b = c->b;
+	uint32_t pipe = sents_pipe(b);
+
+	if (recovery_sack(c))
+		return pipe;
+	return pipe -
+	       (uint32_t)min_u64(pipe, (uint64_t)b->cc.dupacks * conn_mss(c));
+}
+
+/* --- what an ACK tells */
+
+void recovery_begin(struct conn *c, const struct seg *seg, bool dupack,
+		    struct ack_news *ret_news)
+{
+	*ret_news = (struct ack_news){
+		.seg = seg,
+		.prior_fack = c->b->loss.fack,
+		.dupack = dupack,
+	};
+	if (c->b->sent.head != NIL)
+		sack_take(c, ret_news);
+}
+
+void recovery_delivered(struct conn *c, const struct sent *s,
+			struct ack_news *news)
+{
+	news->delivered_bytes += sent_len(s);
+	rack_delivered(c, s, news);
+	if (s->flags & SENT_AGAIN) {
+		news->rexmit_acked = true;
 		return;
 	}
-	output_resend_head(c);
-	b->cc.cwnd -= min_u32(acked_bytes, b->cc.cwnd - mss);
-	if (acked_bytes >= mss)
-		b->cc.cwnd += mss;
+	if (!news->first_us || s->xmit_us < news->first_us)
+		news->first_us = s->xmit_us;
+	news->last_us = max_u64(news->last_us, s->xmit_us);
+	if (seq_leq(s->end, c->b->cc.recover))
+		news->original = true;
 }
 
-void recovery_acked(struct conn *c, uint32_t acked_bytes, const struct seg *seg)
+void recovery_advanced(struct conn *c, uint32_t acked_bytes,
+		       struct ack_news *news)
 {
+	struct sents *ss = recovery_sents(c);
 	struct blk *b = c->b;
-	uint32_t flight_before = b->snd_max - b->snd_una + acked_bytes;
 
-	recovery_rtt(c, seg);
+	news->acked_bytes = acked_bytes;
+	while (b->sent.head != NIL) {
+		struct sent *s = &ss->items[b->sent.head];
+
+		if (seq_lt(b->snd_una, s->end))
+			break;
+		if (!(s->flags & SENT_SACKED))
+			recovery_delivered(c, s, news);
+		sents_pop(ss, b);
+	}
+	if (b->sent.head != NIL &&
+	    seq_lt(ss->items[b->sent.head].seq, b->snd_una)) {
+		news->delivered_bytes +=
+			b->snd_una - ss->items[b->sent.head].seq;
+		sents_trim(ss, b, b->snd_una);
+	}
+	/* RFC 5682: without SACK, what was received before hides here. */
+	if (!recovery_sack(c) && news->rexmit_acked)
+		news->original = false;
 	b->progress_at = c->now_us;
 	b->flags &= ~(uint32_t)BLK_REOPENED;
 	b->cc.backoff = 0;
 	b->rexmits = 0;
 	b->rexmit_at = 0;
-	if (b->cc.phase == CC_RECOVERY) {
-		recovery_partial(c, acked_bytes);
-		return;
+	if (!(b->loss.flags & LOSS_REO_TIMER))
+		b->probe_at = 0;
+}
+
+/* RFC 6298 (2.2), (2.3), Karn; RFC 7323 4 for what was sent more than once. */
+static uint32_t recovery_rtt(struct conn *c, const struct ack_news *news)
+{
+	const struct seg_opts *opts = &news->seg->opts;
+	uint32_t ms;
+
+	if (news->first_us && !news->rexmit_acked) {
+		rtt_sample(c, (uint32_t)min_u64(c->now_us - news->first_us,
+						UINT32_MAX));
+	} else if (news->acked_bytes && opts->has_ts && c->r->flags & REC_TS &&
+		   opts->tsecr) {
+		ms = conn_ts_now(c) - opts->tsecr;
+		if (ms < 600000)
+			rtt_sample(c, ms * 1000 + 500);
 	}
+	return news->last_us ? (uint32_t)min_u64(c->now_us - news->last_us,
+						 UINT32_MAX)
+			     : 0;
+}
+
+/*
+ * Without SACK (RFC 5681 section 3.2, RFC 6582): a duplicate ACK says that one
+ * segment has left; an ACK of new data takes those back that it covers.
+ */
+static void recovery_count_dupacks(struct conn *c, struct ack_news *news)
+{
+	struct blk *b = c->b;
+	uint32_t mss = conn_mss(c), before = b->cc.dupacks, segs;
+
+	if (news->dupack)
+		stack_count(c->st, SC_dup_acks_in);
+	if (recovery_sack(c))
+		return;
+	if (news->dupack) {
+		if (b->cc.dupacks < UINT16_MAX)
+			b->cc.dupacks++;
+		news->delivered_bytes = mss;
+	} else if (news->acked_bytes) {
+		segs = (news->acked_bytes + mss - 1) / mss;
+		b->cc.dupacks = (uint16_t)(before - min_u32(before, segs - 1));
+		if (b->cc.phase == CC_OPEN || b->cc.phase == CC_CWR)
+			b->cc.dupacks = 0;
+		news->delivered_bytes -= min_u32(
+			news->delivered_bytes, (before - b->cc.dupacks) * mss);
+	}
+}
+
+/* Is something lost that was not so before? */
+static bool recovery_detect(struct conn *c, const struct ack_news *news)
+{
+	struct sents *ss = recovery_sents(c);
+	struct blk *b = c->b;
+	uint32_t head = b->sent.head;
+
+	if (head == NIL)
+		return false;
+	if (recovery_sack(c))
+		return rack_detect(c);
+	if (b->cc.phase == CC_LOSS || ss->items[head].flags & SENT_LOST)
+		return false;
+	/* RFC 6582 3.2 step 3 (a partial ACK), step 2 (the third duplicate). */
+	if (b->cc.phase == CC_RECOVERY
+		    ? !news->acked_bytes
+		    : b->cc.dupacks < RECOVERY_DUPTHRESH ||
+			      seq_leq(b->snd_una, b->cc.recover))
+		return false;
+	if (sent_len(&ss->items[head]) > conn_mss(c))
+		sents_split(ss, b, head, b->snd_una + conn_mss(c));
+	sents_lost(ss, b, head);
+	return true;
+}
+
+/* --- phases */
+
+/* RFC 9937 section 6: for each ACK from the start to the end of a reduction. */
+static void recovery_prr(struct conn *c, const struct ack_news *news, bool lost)
+{
+	struct blk *b = c->b;
+	struct blk_loss *l = &b->loss;
+	uint32_t pipe = recovery_pipe(c), mss = conn_mss(c);
+	int64_t n;
+
+	l->prr_delivered += news->delivered_bytes;
+	if (pipe > b->cc.ssthresh) {
+		n = (int64_t)(((uint64_t)l->prr_delivered * b->cc.ssthresh +
+			       l->recover_fs - 1) /
+			      l->recover_fs) -
+		    l->prr_out;
+	} else {
+		n = max_i64((int64_t)l->prr_delivered - l->prr_out,
+			    news->delivered_bytes);
+		if (news->acked_bytes && !lost)
+			n += mss;
+		n = min_i64(n, b->cc.ssthresh - pipe);
+	}
+	/* The first retransmission always goes; and nothing may stand still. */
+	if (!l->prr_out || !pipe)
+		n = max_i64(n, mss);
+	b->cc.cwnd = max_u32(pipe + (uint32_t)max_i64(n, 0), mss);
+}
+
+static void recovery_reduce(struct conn *c, const struct ack_news *news,
+			    uint8_t phase)
+{
+	struct blk *b = c->b;
+	uint32_t flight = b->snd_nxt - b->snd_una;
+
+	if (b->cc.phase != CC_CWR)
+		cc_congestion(&b->cc, phase == CC_CWR ? CC_EV_ECN : CC_EV_LOSS,
+			      conn_mss(c), flight, c->now_us, false);
+	b->cc.phase = phase;
+	b->cc.recover = b->snd_nxt;
+	b->loss.prr_delivered = 0;
+	b->loss.prr_out = 0;
+	b->loss.recover_fs = max_u32(
+		flight - b->sent.sacked_bytes + news->delivered_bytes, 1);
+	b->flags |= BLK_CWR_DUE;
+}
+
+static void recovery_enter(struct conn *c, const struct ack_news *news)
+{
+	stack_count(c->st, SC_fast_retransmits);
+	undo_begin(c);
+	recovery_reduce(c, news, CC_RECOVERY);
+	c->b->loss.flags &= (uint8_t)~LOSS_TLP;
+	recovery_prr(c, news, true);
+}
+
+/* The reduction is over: RFC 9937 section 6, RFC 6582 3.2 step 3. */
+static void recovery_leave(struct conn *c)
+{
+	struct blk *b = c->b;
+
+	if (b->cc.phase != CC_LOSS)
+		b->cc.cwnd = max_u32(b->cc.ssthresh, conn_mss(c));
+	b->cc.phase = CC_OPEN;
 	b->cc.dupacks = 0;
+	b->loss.frto = FRTO_OFF;
+	rack_recovered(c);
+}
+
+/* RFC 5682 section 3.1, once something is acknowledged after a time-out. */
+static void recovery_frto(struct conn *c, const struct ack_news *news)
+{
+	struct blk *b = c->b;
+
+	switch (b->loss.frto) {
+	case FRTO_FIRST:
+		/* Step 2b: the ACK moves on. New data tells which it is. */
+		if (news->acked_bytes && seq_lt(b->snd_nxt, b->snd_end) &&
+		    seq_lt(b->snd_nxt, b->snd_una + b->snd_wnd)) {
+			b->loss.frto = FRTO_SECOND;
+			b->cc.recover = b->snd_nxt;
+			return;
+		}
+		if (news->acked_bytes || news->dupack || news->delivered_bytes)
+			b->loss.frto = FRTO_OFF;
+		break;
+	case FRTO_SECOND:
+		/* Step 3a: what came was not from before: it was lost. */
+		if (news->dupack || news->delivered_bytes)
+			b->loss.frto = FRTO_OFF;
+		break;
+	default:
+		break;
+	}
+}
+
+/* The window grows, as far as it was used (RFC 9438 5.8, RFC 7661). */
+static void recovery_grow(struct conn *c, const struct ack_news *news,
+			  uint32_t rtt_us)
+{
+	struct blk *b = c->b;
+	uint32_t flight = b->snd_nxt - b->snd_una + news->acked_bytes;
+	struct cc_ack ack = {
+		.now_us = c->now_us,
+		.mss = conn_mss(c),
+		.acked_bytes = news->acked_bytes,
+		.rtt_us = rtt_us,
+		.srtt_us = b->rtt.srtt_us,
+		.snd_una = b->snd_una,
+		.snd_nxt = b->snd_nxt,
+		.limited = b->flags & BLK_CWND_LIMITED ||
+			   (b->cc.cwnd < b->cc.ssthresh &&
+			    flight >= b->cc.cwnd / 2),
+	};
+
+	if (!news->acked_bytes)
+		return;
 	/* recover stays near: 2^31 bytes behind it would look ahead. */
 	if (b->cc.phase == CC_OPEN && seq_gt(b->snd_una, b->cc.recover))
 		b->cc.recover = b->snd_una - 1;
-	if (b->cc.phase == CC_LOSS && seq_geq(b->snd_una, b->cc.recover))
-		b->cc.phase = CC_OPEN;
-	/* An application that does not fill the window says nothing about it. */
-	cc_acked(&b->cc, &(struct cc_ack){
-				 .now_us = c->now_us,
-				 .mss = conn_mss(c),
-				 .acked_bytes = acked_bytes,
-				 .srtt_us = b->rtt.srtt_us,
-				 .snd_una = b->snd_una,
-				 .snd_nxt = b->snd_max,
-				 .limited = flight_before >= b->cc.cwnd / 2,
-			 });
+	cc_acked(&b->cc, &ack);
 }
 
-void recovery_dupack(struct conn *c)
+static void recovery_step(struct conn *c, const struct ack_news *news,
+			  bool lost, uint32_t rtt_us)
 {
 	struct blk *b = c->b;
-	uint32_t mss = conn_mss(c);
 
-	stack_count(c->st, SC_dup_acks_in);
-	if (b->cc.dupacks < UINT16_MAX)
-		b->cc.dupacks++;
-	if (b->cc.phase == CC_RECOVERY) {
-		b->cc.cwnd += mss;
-		conn_mark(c, 0);
-	} else if (b->cc.dupacks == 3 && seq_gt(b->snd_una, b->cc.recover)) {
-		stack_count(c->st, SC_fast_retransmits);
-		b->cc.recover = b->snd_max;
-		cc_congestion(&b->cc, CC_EV_LOSS, mss, b->snd_max - b->snd_una,
-			      c->now_us, false);
-		b->cc.cwnd = b->cc.ssthresh + 3 * mss;
-		b->cc.phase = CC_RECOVERY;
-		output_resend_head(c);
-		b->rexmit_at = recovery_backed_off(c);
+	if (b->cc.phase != CC_OPEN && seq_geq(b->snd_una, b->cc.recover))
+		recovery_leave(c);
+	switch (b->cc.phase) {
+	case CC_OPEN:
+		if (lost)
+			recovery_enter(c, news);
+		else
+			recovery_grow(c, news, rtt_us);
+		break;
+	case CC_CWR:
+		if (lost)
+			recovery_enter(c, news);
+		else
+			recovery_prr(c, news, lost);
+		break;
+	case CC_RECOVERY:
+		if (news->delivered_bytes || lost)
+			recovery_prr(c, news, lost);
+		break;
+	case CC_LOSS:
+		recovery_frto(c, news);
+		recovery_grow(c, news, rtt_us);
+		break;
+	default:
+		break;
 	}
 }
+
+/* RFC 3168 6.1.2: the client saw a mark; once per window. */
+static void recovery_echoed(struct conn *c, const struct ack_news *news)
+{
+	if (!(news->seg->flags & TH_ECE) || !(c->r->flags & REC_ECN) ||
+	    c->b->cc.phase != CC_OPEN || c->b->sent.head == NIL)
+		return;
+	stack_count(c->st, SC_ecn_echoed);
+	c->b->loss.flags &= (uint8_t)~LOSS_UNDO;
+	recovery_reduce(c, news, CC_CWR);
+}
+
+void recovery_end(struct conn *c, struct ack_news *news)
+{
+	struct blk *b = c->b;
+	uint32_t rtt_us = recovery_rtt(c, news);
+	bool lost;
+
+	recovery_count_dupacks(c, news);
+	if (news->dsack_start != news->dsack_end)
+		rack_dsack(c);
+	undo_try(c, news);
+	if (rack_tlp_acked(c, news) && b->cc.phase == CC_OPEN) {
+		/* One segment was lost and is repaired: RFC 8985 7.4.2. */
+		cc_congestion(&b->cc, CC_EV_LOSS, conn_mss(c),
+			      b->snd_nxt - b->snd_una + news->acked_bytes,
+			      c->now_us, false);
+		b->cc.cwnd = min_u32(b->cc.cwnd, b->cc.ssthresh);
+		b->loss.flags &= (uint8_t)~LOSS_UNDO;
+		b->flags |= BLK_CWR_DUE;
+	}
+	lost = recovery_detect(c, news);
+	recovery_step(c, news, lost, rtt_us);
+	recovery_echoed(c, news);
+}
+
+/* --- timers */
 
 /* Is the client down (6h)? Then the connection is over. */
 static bool recovery_given_up(struct conn *c)
@@ -122,47 +394,76 @@ static bool recovery_given_up(struct conn *c)
 	return true;
 }
 
-static void recovery_probe(struct conn *c)
+/* What little the window takes, at least a byte: it makes the client speak. */
+static void recovery_window_probe(struct conn *c)
 {
 	struct blk *b = c->b;
-	uint32_t seq = b->snd_una;
 
 	stack_count(c->st, SC_zero_window_probes);
 	if (b->cc.backoff < UINT8_MAX)
 		b->cc.backoff++;
-	b->snd_nxt = seq;
-	b->tx_cur = NIL;
-	/* What little the window takes, at least a byte: it makes the client speak. */
-	if (b->snd_end != seq) {
-		uint32_t len = min_u32(b->snd_end - seq, conn_mss(c));
-
-		b->snd_max = seq_max(
-			b->snd_max, seq + min_u32(len, max_u32(b->snd_wnd, 1)));
-	} else {
-		b->snd_max = seq + 1;
-	}
-	output_resend_head(c);
+	if (b->sent.head != NIL)
+		output_again(c, b->sent.head);
+	else
+		output_probe(c, max_u32(b->snd_wnd, 1));
 	b->rexmit_at = recovery_backed_off(c);
+}
+
+/*
+ * RFC 8985 6.3: the first segment, and what RACK's clock says; without SACK
+ * all. A first segment that is SACKed tells of a client that dropped what it
+ * had reported (RFC 2018 section 8): then no SACK counts any more.
+ */
+static void recovery_lose_all(struct conn *c)
+{
+	struct sents *ss = recovery_sents(c);
+	struct blk *b = c->b;
+	bool reneged = b->sent.head != NIL &&
+		       ss->items[b->sent.head].flags & SENT_SACKED;
+
+	if (reneged) {
+		stack_count(c->st, SC_sack_reneged);
+		sents_unsack(ss, b);
+	}
+	for (uint32_t i = b->sent.head; i != NIL; i = ss->items[i].next) {
+		const struct sent *s = &ss->items[i];
+
+		if (i == b->sent.head || reneged || !recovery_sack(c) ||
+		    !b->loss.rack_xmit_us || rack_is_late(c, s))
+			sents_lost(ss, b, i);
+	}
 }
 
 static void recovery_timeout(struct conn *c)
 {
 	struct blk *b = c->b;
+	bool again = b->rexmits || b->cc.phase == CC_RECOVERY ||
+		     b->cc.phase == CC_LOSS;
 
 	stack_count(c->st, SC_rto_fired);
+	if (!again)
+		undo_begin(c);
+	/* RFC 5682 step 1: not when this window was sent again before. */
+	b->loss.frto =
+		b->cc.phase == CC_OPEN || b->cc.phase == CC_CWR || b->rexmits
+			? FRTO_FIRST
+			: FRTO_OFF;
 	cc_congestion(&b->cc, CC_EV_TIMEOUT, conn_mss(c),
-		      b->snd_max - b->snd_una, c->now_us, b->rexmits > 0);
+		      b->snd_nxt - b->snd_una, c->now_us, again);
 	b->cc.phase = CC_LOSS;
-	b->cc.recover = b->snd_max;
+	b->cc.recover = b->snd_nxt;
 	b->cc.dupacks = 0;
+	b->loss.flags &= (uint8_t) ~(LOSS_TLP | LOSS_REO_TIMER);
+	b->probe_at = 0;
+	b->flags |= BLK_CWR_DUE;
+	recovery_lose_all(c);
 	if (b->cc.backoff < UINT8_MAX)
 		b->cc.backoff++;
 	if (b->rexmits < UINT8_MAX)
 		b->rexmits++;
-	b->rtt.timed_at_us = 0;
-	b->snd_nxt = b->snd_una;
-	b->tx_cur = NIL;
 	b->rexmit_at = recovery_backed_off(c);
+	/* The first goes whatever cwnd says of the others. */
+	output_again(c, b->sent.head);
 	conn_mark(c, 0);
 }
 
@@ -183,9 +484,29 @@ void recovery_timer(struct conn *c)
 	if (recovery_given_up(c))
 		return;
 	if (b->flags & BLK_PERSIST)
-		recovery_probe(c);
+		recovery_window_probe(c);
 	else
 		recovery_timeout(c);
+}
+
+void recovery_probe_timer(struct conn *c)
+{
+	struct ack_news none = { 0 };
+	struct blk *b = c->b;
+	bool reordering = b->loss.flags & LOSS_REO_TIMER;
+
+	b->probe_at = 0;
+	if (b->sent.head == NIL)
+		return;
+	if (!reordering) {
+		rack_tlp_send(c);
+	} else if (rack_detect(c)) {
+		if (b->cc.phase == CC_OPEN || b->cc.phase == CC_CWR)
+			recovery_enter(c, &none);
+		else if (b->cc.phase == CC_RECOVERY)
+			recovery_prr(c, &none, true);
+	}
+	conn_mark(c, 0);
 }
 
 void recovery_arm(struct conn *c)
@@ -193,19 +514,49 @@ void recovery_arm(struct conn *c)
 	struct blk *b = c->b;
 	uint32_t end = b->snd_end + !!(b->flags & BLK_FIN_QUEUED);
 	bool waiting = b->snd_una != end;
-	bool in_flight = b->snd_una != b->snd_max;
+	bool in_flight = b->snd_una != b->snd_nxt;
 
 	if (!waiting) {
 		b->flags &= ~(uint32_t)BLK_PERSIST;
-		b->rexmit_at = 0;
+		b->rexmit_at = b->probe_at = 0;
 	} else if (in_flight && (b->snd_wnd || b->snd_una == b->snd_end)) {
 		b->flags &= ~(uint32_t)BLK_PERSIST;
 		if (!b->rexmit_at)
 			b->rexmit_at = recovery_backed_off(c);
+		if (!b->probe_at)
+			b->probe_at = rack_tlp_at(c);
 	} else if (!(b->flags & BLK_PERSIST) || !b->rexmit_at) {
 		if (!(b->flags & BLK_PERSIST) && !in_flight)
 			b->progress_at = c->now_us;
 		b->flags |= BLK_PERSIST;
+		b->loss.flags &= (uint8_t)~LOSS_REO_TIMER;
+		b->probe_at = 0;
 		b->rexmit_at = recovery_backed_off(c);
 	}
+}
+
+/* The probe, and what else met a closed window, was dropped there. */
+void recovery_reopened(struct conn *c)
+{
+	struct sents *ss = recovery_sents(c);
+	struct blk *b = c->b;
+
+	for (uint32_t i = b->sent.head; i != NIL; i = ss->items[i].next)
+		sents_lost(ss, b, i);
+	b->cc.backoff = 0;
+	b->rexmit_at = 0;
+}
+
+void recovery_mtu_changed(struct conn *c)
+{
+	struct sents *ss = recovery_sents(c);
+	struct blk *b = c->b;
+	uint32_t mss = conn_mss(c);
+
+	for (uint32_t i = b->sent.head; i != NIL; i = ss->items[i].next) {
+		if (sent_len(&ss->items[i]) > mss)
+			sents_lost(ss, b, i);
+	}
+	b->rexmit_at = 0;
+	conn_mark(c, 0);
 }

@@ -6,18 +6,20 @@
 #include "base/bytes.h"
 #include "stack/checksum.h"
 #include "stack/options.h"
+#include "stack/sack.h"
 #include "stack/wire.h"
 
 /* RFC 5961 section 7: ACKs in answer to what may be forged, per second. */
 #define CHALLENGE_PER_SEC 1000u
 
 static uint32_t respond_ip4(struct stack *st, const struct tuple *tuple,
-			    uint8_t *buf, uint32_t tcp_len)
+			    uint8_t ecn, uint8_t *buf, uint32_t tcp_len)
 {
 	struct ip4_hdr *ip = (void *)buf;
 
 	*ip = (struct ip4_hdr){
 		.ver_ihl = 0x45,
+		.tos = ecn,
 		.total_len = be16_put((uint16_t)(sizeof(*ip) + tcp_len)),
 		.frag = be16_put(IP4_DF),
 		.ttl = IP_TTL,
@@ -30,12 +32,12 @@ static uint32_t respond_ip4(struct stack *st, const struct tuple *tuple,
 }
 
 static uint32_t respond_ip6(struct stack *st, const struct tuple *tuple,
-			    uint8_t *buf, uint32_t tcp_len)
+			    uint8_t ecn, uint8_t *buf, uint32_t tcp_len)
 {
 	struct ip6_hdr *ip = (void *)buf;
 
 	*ip = (struct ip6_hdr){
-		.ver_class_flow = be32_put(6u << 28),
+		.ver_class_flow = be32_put(6u << 28 | (uint32_t)ecn << 20),
 		.payload_len = be16_put((uint16_t)tcp_len),
 		.next = IP_PROTO_TCP,
 		.hop_limit = IP_TTL,
@@ -68,9 +70,9 @@ void respond_emit(struct stack *st, const struct tuple *tuple,
 		.window = be16_put(what->wnd),
 	};
 	if (tuple->v6)
-		respond_ip6(st, tuple, buf, hdr_len + payload_len);
+		respond_ip6(st, tuple, what->ecn, buf, hdr_len + payload_len);
 	else
-		respond_ip4(st, tuple, buf, hdr_len + payload_len);
+		respond_ip4(st, tuple, what->ecn, buf, hdr_len + payload_len);
 	sum = checksum_pseudo(st->header->vips[tuple->vip].bytes, tuple->remote,
 			      addr_len, IP_PROTO_TCP, hdr_len + payload_len);
 	sum = checksum_add(sum, tcp, hdr_len);
@@ -87,7 +89,7 @@ void respond_send(struct stack *st, const struct tuple *tuple,
 
 	if (what->flags & TH_RST)
 		stack_count(st, SC_rst_out);
-	else if (what->flags == TH_ACK)
+	else if ((what->flags & ~TH_ECE) == TH_ACK)
 		stack_count(st, SC_pure_acks_out);
 	respond_emit(st, tuple, what, iov, 1, 0);
 }
@@ -107,16 +109,15 @@ void respond_reset(struct stack *st, const struct seg *seg)
 	respond_send(st, &seg->tuple, &what);
 }
 
-static struct seg_opts respond_opts(const struct conn *c)
+void respond_opts(struct conn *c, uint32_t sack_room, struct seg_opts *ret_opts)
 {
-	struct seg_opts opts = { 0 };
-
+	*ret_opts = (struct seg_opts){ 0 };
 	if (c->r->flags & REC_TS) {
-		opts.has_ts = true;
-		opts.tsval = conn_ts_now(c);
-		opts.tsecr = c->r->ts_recent;
+		ret_opts->has_ts = true;
+		ret_opts->tsval = conn_ts_now(c);
+		ret_opts->tsecr = c->r->ts_recent;
 	}
-	return opts;
+	sack_fill(c, sack_room, ret_opts);
 }
 
 void respond_conn_reset(struct conn *c)
@@ -125,7 +126,7 @@ void respond_conn_reset(struct conn *c)
 	struct respond what = { .flags = TH_RST | TH_ACK };
 	struct tuple tuple;
 
-	what.seq = c->b ? c->b->snd_max : r->iss + 1 + (uint32_t)r->snd_off;
+	what.seq = c->b ? c->b->snd_nxt : r->iss + 1 + (uint32_t)r->snd_off;
 	what.ack = c->b ? c->b->rcv_acked
 			: r->irs + 1 + (uint32_t)r->rcv_off + conn_fin_rcvd(c);
 	stack_count(c->st, SC_conn_reset_out);
@@ -139,9 +140,11 @@ void respond_ack(struct conn *c)
 	struct tuple tuple;
 
 	what.wnd = ack_window(c);
-	what.seq = c->b->snd_max;
+	what.seq = c->b->snd_nxt;
 	what.ack = c->b->rcv_acked;
-	what.opts = respond_opts(c);
+	if (c->r->flags & REC_ECE)
+		what.flags |= TH_ECE;
+	respond_opts(c, TCP_OPT_SACK_BYTES(SEG_SACKS_MAX), &what.opts);
 	shard_rec_tuple(c->st->sh, c->ri, &tuple);
 	respond_send(c->st, &tuple, &what);
 }

@@ -24,6 +24,7 @@
 
 #include "base/bytes.h"
 #include "stack/conn.h"
+#include "stack/sack.h"
 
 static struct stack_pool *rx_pool(const struct conn *c)
 {
@@ -105,6 +106,7 @@ static void rx_prune(struct conn *c)
 	rx_pool(c)->ooo_chunks -= b->ooo_chunks;
 	b->ooo_head = NIL;
 	b->ooo_chunks = 0;
+	sack_forget(c);
 	while (i != NIL) {
 		uint32_t next = c->st->sh->rx.desc[i].next;
 
@@ -226,10 +228,11 @@ static void rx_join(struct conn *c)
 
 /*
  * Put [seq, seq + len), which overlaps nothing, after chunk prev (NIL: first).
- * Returns the last chunk used, or prev when there was no room at all.
+ * Returns the last chunk used, or prev when there was no room at all;
+ * *ret_end: to here it was kept.
  */
 static uint32_t rx_ooo_put(struct conn *c, uint32_t prev, uint32_t seq,
-			   const uint8_t *data, uint32_t len)
+			   const uint8_t *data, uint32_t len, uint32_t *ret_end)
 {
 	struct chunks *rx = &c->st->sh->rx;
 	struct blk *b = c->b;
@@ -264,6 +267,7 @@ static uint32_t rx_ooo_put(struct conn *c, uint32_t prev, uint32_t seq,
 		data += n;
 		len -= n;
 	}
+	*ret_end = seq;
 	return prev;
 }
 
@@ -273,6 +277,7 @@ static void rx_ooo_insert(struct conn *c, uint32_t seq, const uint8_t *data,
 {
 	struct chunks *rx = &c->st->sh->rx;
 	uint32_t end = seq + len, pos = seq, prev = NIL, cur = c->b->ooo_head;
+	bool fresh = false;
 
 	stack_count(c->st, SC_ooo_segs);
 	while (seq_lt(pos, end)) {
@@ -284,13 +289,22 @@ static void rx_ooo_insert(struct conn *c, uint32_t seq, const uint8_t *data,
 		}
 		if (cur != NIL && seq_lt(rx->desc[cur].seq, end))
 			stop = rx->desc[cur].seq;
-		if (seq_lt(pos, stop))
+		if (seq_lt(pos, stop)) {
+			fresh = true;
 			prev = rx_ooo_put(c, prev, pos, data + (pos - seq),
-					  stop - pos);
+					  stop - pos, &pos);
+			if (pos != stop) {
+				end = pos; /* what did not fit is not kept */
+				break;
+			}
+		}
 		if (stop == end)
 			break;
 		pos = seq_max(pos, rx_end(rx, cur));
 	}
+	if (!fresh)
+		sack_duplicate(c, seq, end);
+	sack_arrived(c, seq, end);
 }
 
 /* A bulk sender that fills half of its window gets a larger one, up to the cap. */

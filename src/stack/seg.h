@@ -22,19 +22,32 @@ enum tcp_flag {
 	TH_CWR = 0x80,
 };
 
-/* Options of a segment, RFC 9293 3.2, 7323. */
+#define SEG_SACKS_MAX 4 /* RFC 2018 section 3; 3 beside timestamps */
+
+/* [start, end) of a SACK option. */
+struct seg_sack {
+	uint32_t start, end;
+};
+
+/* Options of a segment, RFC 9293 3.2, 7323, 2018. */
 struct seg_opts {
 	bool has_mss, has_wscale, has_ts, sack_ok;
 	uint16_t mss;
 	uint8_t wscale;
+	uint8_t n_sacks;
 	uint32_t tsval, tsecr;
+	struct seg_sack sacks[SEG_SACKS_MAX];
 };
+
+/* The ECN field of the IP header, RFC 3168 section 5. */
+enum seg_ecn { ECN_NOT_ECT = 0, ECN_ECT1 = 1, ECN_ECT0 = 2, ECN_CE = 3 };
 
 enum seg_kind { SEG_TCP, SEG_ICMP };
 
 struct seg {
 	uint8_t kind; /* enum seg_kind */
 	uint8_t flags; /* enum tcp_flag */
+	uint8_t ecn; /* enum seg_ecn */
 	uint32_t worker; /* whose it is */
 	uint64_t hash;
 	struct tuple tuple;

@@ -8,7 +8,7 @@
  * idle connection nothing (I3).
  */
 #include "base/bytes.h"
-#include "stack/conn.h"
+#include "stack/recovery.h"
 
 #define SWEEP_TICK_US (10 * USEC_PER_MSEC)
 #define SWEEP_TICK_FEW_US (50 * USEC_PER_MSEC) /* when one slice is all */
@@ -42,11 +42,7 @@ static void timer_keepalive_probe(struct conn *c)
 	what.seq = c->b->snd_una - 1;
 	what.wnd = ack_window(c);
 	what.ack = c->b->rcv_acked;
-	if (c->r->flags & REC_TS) {
-		what.opts.has_ts = true;
-		what.opts.tsval = conn_ts_now(c);
-		what.opts.tsecr = c->r->ts_recent;
-	}
+	respond_opts(c, 0, &what.opts);
 	shard_rec_tuple(c->st->sh, c->ri, &tuple);
 	respond_send(c->st, &tuple, &what);
 	conn_arm(c);
@@ -105,6 +101,8 @@ void timer_fire(struct conn *c)
 		ack_timer(c);
 	if (timer_due(c->b->hold_at, c->now_us))
 		ack_deadline(c);
+	if (timer_due(c->b->probe_at, c->now_us))
+		recovery_probe_timer(c);
 	if (timer_due(c->b->rexmit_at, c->now_us))
 		recovery_timer(c);
 	if (!stack_lookup(st, c->ri, generation) || c->r->state == TCP_GONE ||
@@ -121,7 +119,7 @@ void timer_fire(struct conn *c)
 /* Nothing of ours is in flight, whose own timer would find out the same. */
 static bool sweep_may_probe(const struct conn *c)
 {
-	return !c->b || (c->b->snd_una == c->b->snd_max && !c->b->life_at);
+	return !c->b || (c->b->snd_una == c->b->snd_nxt && !c->b->life_at);
 }
 
 static void sweep_established(struct conn *c)
@@ -174,6 +172,7 @@ static void timer_sweep(struct stack *st, uint64_t now_us)
 	sh->hand = end;
 	chunks_trim(&sh->rx);
 	chunks_trim(&sh->tx);
+	sents_trim_memory(&sh->sents);
 }
 
 void stack_tick(struct stack *st, uint64_t now_us)

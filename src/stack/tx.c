@@ -68,18 +68,19 @@ void tx_acked(struct conn *c, uint32_t seq)
 	}
 }
 
-int tx_pieces(struct conn *c, uint32_t seq, uint32_t len, struct iovec *iov,
-	      int iovcnt_max, uint32_t *ret_len)
+int tx_pieces(struct conn *c, uint32_t seq, uint32_t len, uint32_t *chunk,
+	      struct iovec *iov, int iovcnt_max, uint32_t *ret_len)
 {
 	struct chunks *tx = &c->st->sh->tx;
 	struct blk *b = c->b;
-	uint32_t i = b->tx_cur, done = 0;
+	uint32_t i = *chunk, done = 0;
 	int n = 0;
 
 	if (i == NIL || seq_lt(seq, tx->desc[i].seq))
 		i = b->tx_head;
 	while (i != NIL && !tx_holds(&tx->desc[i], seq))
 		i = tx->desc[i].next;
+	*chunk = i;
 	while (done < len && i != NIL) {
 		const struct chunk *desc = &tx->desc[i];
 		uint32_t skip = seq + done - desc->seq;
@@ -97,7 +98,6 @@ int tx_pieces(struct conn *c, uint32_t seq, uint32_t len, struct iovec *iov,
 						   .iov_len = piece };
 		}
 		done += piece;
-		b->tx_cur = i;
 		i = desc->next;
 	}
 	*ret_len = done;
