@@ -3,7 +3,8 @@
  * Entries sit in doubly linked lists, one per slot. An entry due d ticks from
  * now sits on the lowest level whose span holds d; when the clock comes to a
  * slot of a higher level, its entries are placed again, lower. `busy` has a
- * bit per slot that holds something, so empty stretches are skipped.
+ * bit per slot that holds something, so empty stretches are skipped, however
+ * long they are.
  */
 #include "arena/wheel.h"
 
@@ -129,15 +130,32 @@ static void wheel_enter_tick(struct wheel *wheel)
 	}
 }
 
+/*
+ * Ticks from wheel.tick on to the start of the next slot of the level that
+ * holds something; UINT64_MAX: none does. On the higher levels the present
+ * slot was emptied when the clock came to it: what it holds is a round ahead.
+ */
+static uint64_t wheel_ticks_to_busy(const struct wheel *wheel, uint32_t level)
+{
+	uint64_t pos = (wheel->tick >> (WHEEL_BITS * level)) + (level > 0);
+	uint32_t turn = (uint32_t)pos & WHEEL_MASK;
+	uint64_t busy = wheel->busy[level];
+
+	if (!busy)
+		return UINT64_MAX;
+	busy = busy >> turn | busy << (-turn & WHEEL_MASK);
+	pos += (uint64_t)__builtin_ctzll(busy);
+	return (pos << (WHEEL_BITS * level)) - wheel->tick;
+}
+
 /* Ticks that can be skipped from wheel.tick on: nothing expires or cascades. */
 static uint64_t wheel_idle_ticks(const struct wheel *wheel)
 {
-	uint32_t slot = (uint32_t)wheel->tick & WHEEL_MASK;
-	uint64_t ahead = wheel->busy[0] >> slot;
+	uint64_t idle = UINT64_MAX;
 
-	if (ahead)
-		return (uint64_t)__builtin_ctzll(ahead);
-	return WHEEL_SLOTS - slot;
+	for (uint32_t level = 0; level < WHEEL_LEVELS; level++)
+		idle = min_u64(idle, wheel_ticks_to_busy(wheel, level));
+	return idle;
 }
 
 uint32_t wheel_expire(struct wheel *wheel, uint64_t now_us)
@@ -150,7 +168,6 @@ uint32_t wheel_expire(struct wheel *wheel, uint64_t now_us)
 	}
 	while (wheel->tick <= now) {
 		uint32_t i = wheel->heads[0][wheel->tick & WHEEL_MASK];
-		uint64_t idle;
 
 		if (i != NIL) {
 			wheel_clear(wheel, i);
@@ -158,8 +175,8 @@ uint32_t wheel_expire(struct wheel *wheel, uint64_t now_us)
 		}
 		if (wheel->tick == now)
 			break;
-		idle = wheel_idle_ticks(wheel);
-		wheel->tick = min_u64(wheel->tick + max_u64(idle, 1), now);
+		wheel->tick += min_u64(wheel_idle_ticks(wheel),
+				       now - wheel->tick);
 		wheel_enter_tick(wheel);
 	}
 	return NIL;

@@ -57,6 +57,21 @@ START_TEST(test_moved_and_cleared_entries)
 }
 END_TEST
 
+/* Four stops on the way down, and no more: the clock may have stood for weeks. */
+START_TEST(test_far_entries_wake_nobody_on_the_way)
+{
+	uint32_t wakes = 0;
+
+	wheel_set(&wheel, 5, now + UINT64_C(3600000000));
+	while (wheel_expire(&wheel, now) == NIL) {
+		ck_assert_uint_gt(wheel_next_us(&wheel), now);
+		now = wheel_next_us(&wheel);
+		wakes++;
+	}
+	ck_assert_uint_le(wakes, 4);
+}
+END_TEST
+
 /* Against a plain list, with a random mix, over hours of clock. */
 START_TEST(test_same_as_a_list)
 {
@@ -101,4 +116,5 @@ UNIT_MAIN("arena/wheel",
 	  UNIT_LOOP("one", 11, up, down,
 		    test_never_early_and_at_most_one_tick_late),
 	  UNIT_CASE("many", up, down, test_moved_and_cleared_entries,
+		    test_far_entries_wake_nobody_on_the_way,
 		    test_same_as_a_list))
