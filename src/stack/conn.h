@@ -140,6 +140,8 @@ void icmp_input(struct stack *st, const struct seg *seg);
  * to be dropped (counted): then its FIN doesn't count either.
  */
 bool rx_text(struct conn *c, const struct seg *seg);
+/* Give up what is held beyond gaps (its client sends it again). */
+void rx_prune(struct conn *c);
 /* The application acknowledged up to seq. */
 void rx_consume(struct conn *c, uint32_t seq);
 /* Bytes that the receive window could be now, given cap and pool. */

@@ -348,6 +348,8 @@ static void input_fin(struct conn *c, const struct seg *seg)
 	    conn_fin_rcvd(c))
 		return;
 	b->flags &= ~(uint32_t)BLK_FIN_SEEN;
+	/* Nothing follows a FIN; what claimed to would never leave the queue. */
+	rx_prune(c);
 	c->r->flags |= REC_FIN_RCVD;
 	b->rcv_nxt++;
 	b->rcv_adv = seq_max(b->rcv_adv, b->rcv_nxt);

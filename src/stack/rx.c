@@ -97,8 +97,7 @@ static void rx_free(struct conn *c, uint32_t i)
 	rx_pool_changed(c->st, pool);
 }
 
-/* Give up what a connection holds beyond gaps: its client sends it again. */
-static void rx_prune(struct conn *c)
+void rx_prune(struct conn *c)
 {
 	struct blk *b = c->b;
 	uint32_t i = b->ooo_head;

@@ -193,6 +193,26 @@ START_TEST(test_fin_before_its_text_waits_for_it)
 }
 END_TEST
 
+/* Else the block, and with it the record, would stay for ever. */
+START_TEST(test_text_beyond_the_fin_is_let_go_of)
+{
+	struct rig_client cl = { 0 };
+
+	rig_connect(&cl, 1000);
+	rig_send_at(&cl, 5, "beyond");
+	stack_shutdown(rig.st, cl.ri, rig.now_us);
+	stack_flush(rig.st, rig.now_us);
+	cl.rcv_nxt++;
+	client_fin(&cl, cl.rcv_nxt);
+	rig_events(cl.ri);
+	ck_assert_uint_eq(rig_rec(&cl)->state, TCP_TIME_WAIT);
+	ck_assert_ptr_null(rig_blk(&cl));
+	ck_assert_uint_eq(rig.st->pools[0].used_chunks, 0);
+	rig_pass_us(130000000);
+	ck_assert_uint_eq(rig_rec(&cl)->state, TCP_FREE);
+}
+END_TEST
+
 UNIT_MAIN("stack/close",
 	  UNIT_CASE("close", up, down, test_client_closes_first,
 		    test_we_close_first_and_wait,
@@ -202,4 +222,5 @@ UNIT_MAIN("stack/close",
 		    test_orphan_in_fin_wait_2_is_not_kept_for_ever,
 		    test_text_after_our_close_is_reset,
 		    test_shutdown_goes_on_receiving,
-		    test_fin_before_its_text_waits_for_it))
+		    test_fin_before_its_text_waits_for_it,
+		    test_text_beyond_the_fin_is_let_go_of))
