@@ -194,10 +194,12 @@ void ack_application(struct conn *c)
 	struct blk *b = c->b;
 
 	ack_raise(c, b->rcv_app);
-	if (b->rcv_ack != b->rcv_acked && c->g->ack == STACK_ACK_DEFERRED)
-		conn_mark(c, BLK_ACK_NOW);
 	if (b->rcv_ack == b->rcv_acked)
 		b->ack_at = 0;
+	else if (c->g->ack == STACK_ACK_DEFERRED)
+		conn_mark(c, BLK_ACK_NOW);
+	else
+		ack_schedule(c); /* what came before the mode was changed */
 	/* The application is at work: what is left gets its time anew. */
 	b->hold_at = 0;
 	ack_hold(c);

@@ -685,6 +685,24 @@ START_TEST(test_segments_of_a_gone_connection_are_counted)
 }
 END_TEST
 
+/* A reload between the request and its reply. */
+START_TEST(test_what_was_held_when_the_ack_mode_changed_is_acknowledged)
+{
+	struct rig_client cl = { 0 };
+
+	rig_connect(&cl, 1000);
+	rig_send(&cl, "request");
+	rig_expect_text(&cl, "request");
+	rig.group.ack = STACK_ACK_IMMEDIATE;
+	rig_group();
+	rig_reply(&cl, 7, "");
+	rig_pass_us(50000);
+	ck_assert_uint_eq(rig_expect(&cl, TH_ACK)->ack, cl.snd_nxt);
+	rig_events(cl.ri);
+	ck_assert_ptr_null(rig_blk(&cl));
+}
+END_TEST
+
 UNIT_MAIN("stack/corners",
 	  UNIT_CASE("once", rig_up, rig_down,
 		    test_last_ack_keeps_a_held_request,
@@ -709,7 +727,8 @@ UNIT_MAIN("stack/corners",
 		    test_a_repeated_synack_offers_no_smaller_window,
 		    test_a_fin_within_old_text_is_ignored,
 		    test_a_repeated_synack_does_not_swallow_an_ack,
-		    test_segments_of_a_gone_connection_are_counted),
+		    test_segments_of_a_gone_connection_are_counted,
+		    test_what_was_held_when_the_ack_mode_changed_is_acknowledged),
 	  UNIT_LOOP("close_in_time_wait_l", 3, rig_up, rig_down,
 		    test_close_in_time_wait_leaves_a_bare_record),
 	  UNIT_LOOP("ack_window_in_bytes_", 2, rig_up, rig_down,
