@@ -79,15 +79,23 @@ void sack_forget(struct conn *c)
 	c->b->sack.n = 0;
 }
 
-static bool sack_has_dup(const struct blk_sack *k)
+/*
+ * May the duplicate be reported beside this acknowledgement number? Not while
+ * it is held back: the client could not tell it from a SACK (RFC 2883 4.1, 4.2).
+ */
+static bool sack_has_dup(const struct blk_sack *k, uint32_t ack)
 {
-	return k->dup_start != k->dup_end;
+	if (k->dup_start == k->dup_end)
+		return false;
+	return seq_leq(k->dup_end, ack) ||
+	       (k->n && seq_geq(k->dup_start, k->start[0]) &&
+		seq_leq(k->dup_end, k->end[0]));
 }
 
 uint32_t sack_option_bytes(const struct conn *c)
 {
 	const struct blk_sack *k = &c->b->sack;
-	uint32_t n = k->n + sack_has_dup(k);
+	uint32_t n = k->n + sack_has_dup(k, c->b->rcv_ack);
 	uint32_t max = c->r->flags & REC_TS ? SEG_SACKS_MAX - 1 : SEG_SACKS_MAX;
 
 	return n ? TCP_OPT_SACK_BYTES(min_u32(n, max)) : 0;
@@ -98,15 +106,19 @@ void sack_fill(struct conn *c, uint32_t room, struct seg_opts *opts)
 	struct blk_sack *k = &c->b->sack;
 	uint32_t max = opts->has_ts ? SEG_SACKS_MAX - 1 : SEG_SACKS_MAX;
 	uint32_t n = 0;
+	bool dup = sack_has_dup(k, c->b->rcv_acked);
 
-	if (!sack_option_bytes(c) || room < TCP_OPT_SACK_BYTES(1))
+	if (!k->n && !dup)
+		return;
+	if (room < TCP_OPT_SACK_BYTES(1))
 		return;
 	max = min_u32(max, (room - TCP_OPT_SACK_BYTES(0)) / 8);
 	/* RFC 2883 section 4: the duplicate comes first, and once. */
-	if (sack_has_dup(k))
+	if (dup) {
 		opts->sacks[n++] =
 			(struct seg_sack){ k->dup_start, k->dup_end };
-	k->dup_start = k->dup_end = 0;
+		k->dup_start = k->dup_end = 0;
+	}
 	for (uint32_t i = 0; i < k->n && n < max; i++)
 		opts->sacks[n++] = (struct seg_sack){ k->start[i], k->end[i] };
 	opts->n_sacks = (uint8_t)n;
