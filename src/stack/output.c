@@ -353,7 +353,8 @@ void output_flush(struct conn *c)
 		output_resend(c);
 	output_data(c);
 	/* Nothing carried it, or not all of what was to be said. */
-	if (b->flags & BLK_ACK_NOW || (asked && b->flags & BLK_SACK_DUE)) {
+	if (b->flags & BLK_ACK_NOW ||
+	    (asked && b->flags & BLK_SACK_DUE && sack_option_bytes(c))) {
 		output_take_ack(c, false);
 		respond_ack(c);
 	}
