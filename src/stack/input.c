@@ -137,7 +137,8 @@ static void input_established(struct conn *c, const struct seg *seg)
 	conn_set_state(c, TCP_ESTABLISHED);
 	if (b->flags & BLK_FIN_QUEUED)
 		conn_set_state(c, TCP_FIN_WAIT_1);
-	if (c->g->announce)
+	/* Once: the application that accepted it knows. */
+	if (c->g->announce && !(c->r->flags & REC_TOLD))
 		conn_event(c, STACK_EV_OPEN);
 }
 
@@ -177,11 +178,15 @@ static void input_advance(struct conn *c, const struct seg *seg,
 		input_fin_acked(c);
 }
 
-static void input_window(struct conn *c, const struct seg *seg)
+/*
+ * RFC 9293 3.10.7.4. An ACK of something new always brings the newest window,
+ * whatever its sequence number (a retransmission carries it, too).
+ */
+static void input_window(struct conn *c, const struct seg *seg, bool advanced)
 {
 	struct blk *b = c->b;
 
-	if (!seq_lt(b->snd_wl1, seg->seq) &&
+	if (!advanced && !seq_lt(b->snd_wl1, seg->seq) &&
 	    !(b->snd_wl1 == seg->seq && seq_leq(b->snd_wl2, seg->ack)))
 		return;
 	b->snd_wnd = seg->wnd << conn_snd_shift(c);
@@ -209,6 +214,7 @@ static bool input_is_dupack(const struct blk *b, const struct seg *seg,
 static bool input_ack(struct conn *c, const struct seg *seg)
 {
 	struct blk *b = c->b;
+	bool advanced = seq_gt(seg->ack, b->snd_una);
 	struct ack_news news;
 
 	if (!(seg->flags & TH_ACK)) {
@@ -233,10 +239,10 @@ static bool input_ack(struct conn *c, const struct seg *seg)
 	recovery_begin(c, seg,
 		       input_is_dupack(b, seg, seg->wnd << conn_snd_shift(c)),
 		       &news);
-	if (seq_gt(seg->ack, b->snd_una))
+	if (advanced)
 		input_advance(c, seg, &news);
 	if (seq_geq(seg->ack, b->snd_una))
-		input_window(c, seg);
+		input_window(c, seg, advanced);
 	recovery_end(c, &news);
 	/* Over, unless the client still waits for our acknowledgement (output.c). */
 	if (c->r->state == TCP_LAST_ACK && c->r->flags & REC_FIN_ACKED &&

@@ -381,6 +381,10 @@ void recovery_end(struct conn *c, struct ack_news *news)
 	lost = recovery_detect(c, news);
 	recovery_step(c, news, lost, rtt_us);
 	recovery_echoed(c, news);
+	/* RFC 8985 7.2: a tail loss probe is for a flight without any news. */
+	if (!(b->loss.flags & LOSS_REO_TIMER) &&
+	    (b->sent.sacked_bytes || b->cc.phase != CC_OPEN))
+		b->probe_at = 0;
 }
 
 /* --- timers */
@@ -394,6 +398,38 @@ static bool recovery_given_up(struct conn *c)
 	return true;
 }
 
+/*
+ * A first segment that is SACKed, and no ACK for it, tells of a client that
+ * dropped what it had reported (RFC 2018 section 8): no SACK counts any more.
+ * Returns whether that is so.
+ */
+static bool recovery_disbelieve(struct conn *c)
+{
+	struct sents *ss = recovery_sents(c);
+	struct blk *b = c->b;
+
+	if (b->sent.head == NIL ||
+	    !(ss->items[b->sent.head].flags & SENT_SACKED))
+		return false;
+	stack_count(c->st, SC_sack_reneged);
+	sents_unsack(ss, b);
+	return true;
+}
+
+/* RFC 8985 6.3: the first segment, and what RACK's clock says; without SACK all. */
+static void recovery_lose_all(struct conn *c)
+{
+	struct sents *ss = recovery_sents(c);
+	struct blk *b = c->b;
+	bool all = recovery_disbelieve(c) || !recovery_sack(c) ||
+		   !b->loss.rack_xmit_us;
+
+	for (uint32_t i = b->sent.head; i != NIL; i = ss->items[i].next) {
+		if (all || i == b->sent.head || rack_is_late(c, &ss->items[i]))
+			sents_lost(ss, b, i);
+	}
+}
+
 /* What little the window takes, at least a byte: it makes the client speak. */
 static void recovery_window_probe(struct conn *c)
 {
@@ -402,36 +438,12 @@ static void recovery_window_probe(struct conn *c)
 	stack_count(c->st, SC_zero_window_probes);
 	if (b->cc.backoff < UINT8_MAX)
 		b->cc.backoff++;
+	recovery_disbelieve(c);
 	if (b->sent.head != NIL)
 		output_again(c, b->sent.head);
 	else
 		output_probe(c, max_u32(b->snd_wnd, 1));
 	b->rexmit_at = recovery_backed_off(c);
-}
-
-/*
- * RFC 8985 6.3: the first segment, and what RACK's clock says; without SACK
- * all. A first segment that is SACKed tells of a client that dropped what it
- * had reported (RFC 2018 section 8): then no SACK counts any more.
- */
-static void recovery_lose_all(struct conn *c)
-{
-	struct sents *ss = recovery_sents(c);
-	struct blk *b = c->b;
-	bool reneged = b->sent.head != NIL &&
-		       ss->items[b->sent.head].flags & SENT_SACKED;
-
-	if (reneged) {
-		stack_count(c->st, SC_sack_reneged);
-		sents_unsack(ss, b);
-	}
-	for (uint32_t i = b->sent.head; i != NIL; i = ss->items[i].next) {
-		const struct sent *s = &ss->items[i];
-
-		if (i == b->sent.head || reneged || !recovery_sack(c) ||
-		    !b->loss.rack_xmit_us || rack_is_late(c, s))
-			sents_lost(ss, b, i);
-	}
 }
 
 static void recovery_timeout(struct conn *c)
