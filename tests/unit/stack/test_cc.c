@@ -248,6 +248,13 @@ START_TEST(test_reno_grows_a_segment_per_window)
 	ck_assert_uint_eq(f.cc.cwnd, 21 * MSS);
 	flow_ack(&f, UINT32_MAX);
 	ck_assert_uint_eq(f.cc.cwnd, 22 * MSS);
+	/* What is more than a window by then counts for the next. */
+	flow_avoid(&f, CC_RENO, 100 * MS, 40);
+	flow_ack(&f, 19 * MSS);
+	flow_ack(&f, 20 * MSS);
+	ck_assert_uint_eq(f.cc.cwnd, 21 * MSS);
+	flow_ack(&f, 2 * MSS);
+	ck_assert_uint_eq(f.cc.cwnd, 22 * MSS);
 }
 END_TEST
 
