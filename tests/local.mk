@@ -107,6 +107,21 @@ tests_unit_stack_test_parse_SOURCES = tests/unit/stack/test_parse.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_stack_test_parse_LDADD = $(unit_stack)
 
+unit_tests += tests/unit/stack/test_frag
+tests_unit_stack_test_frag_SOURCES = tests/unit/stack/test_frag.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_frag_LDADD = $(unit_stack)
+
+unit_tests += tests/unit/stack/test_icmp
+tests_unit_stack_test_icmp_SOURCES = tests/unit/stack/test_icmp.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_icmp_LDADD = $(unit_stack)
+
+unit_tests += tests/unit/stack/test_pmtu
+tests_unit_stack_test_pmtu_SOURCES = tests/unit/stack/test_pmtu.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_pmtu_LDADD = $(unit_stack)
+
 # --- proto
 
 unit_tests += tests/unit/proto/test_addr

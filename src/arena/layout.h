@@ -51,6 +51,12 @@ enum rec_flag {
 	REC_ECN = 1 << 9, /* ECN negotiated (RFC 3168) */
 	REC_ECE =
 		1 << 10, /* a CE mark was seen; echoed until the client's CWR */
+	/*
+	 * The path's MTU lowered rec.mss: which MSS comes back (0: it is not
+	 * lowered), and when that was; see pmtu.c.
+	 */
+	REC_PMTU_CLASS = 7 << 11,
+	REC_PMTU_EPOCH = 3 << 14,
 };
 
 /*
@@ -191,6 +197,13 @@ struct blk_sack {
 	uint32_t n;
 };
 
+/* Path MTU (RFC 5927 section 7.2, RFC 4821); payload sizes in bytes. */
+struct blk_pmtu {
+	uint32_t claim_seq; /* what the pending claim quoted */
+	uint16_t claim_mss; /* a rec.mss to be, when an RTO confirms it; 0: none */
+	uint16_t acked_bytes; /* largest segment known to have passed */
+};
+
 /*
  * Active block: what a connection has besides its record while bytes are in
  * flight, in a handshake, or closing. All sequence numbers modulo 2^32.
@@ -232,6 +245,7 @@ struct blk {
 	struct blk_rtt rtt;
 	struct blk_sent sent;
 	struct blk_loss loss;
+	struct blk_pmtu pmtu;
 
 	/* Deadlines on the monotonic clock, microseconds; 0: not set. */
 	uint64_t rexmit_at; /* RTO, or persist when BLK_PERSIST */

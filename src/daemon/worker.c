@@ -350,6 +350,8 @@ static int worker_init(struct worker *w)
 	if (err < 0)
 		return err;
 	stack_limits_init(&limits, w->setup.mtu);
+	/* What is reassembled here may be another worker's. */
+	limits.packet_max = (uint32_t)w->stride;
 	w->st = stack_new(&w->shard, w->setup.n_workers, &ops, &limits,
 			  clock_now_us());
 	if (!w->st)

@@ -58,10 +58,14 @@ struct worker {
 	struct seg segs[WORKER_BATCH];
 };
 
-/* The largest packet that a worker reads; the device's MTU may be changed under us. */
+/*
+ * The largest packet that a worker reads, puts together from fragments, or
+ * hands over; the device's MTU may be changed under us. RFC 8200 section 5:
+ * no less than 1500.
+ */
 static inline uint32_t worker_packet_max(uint16_t mtu)
 {
-	return (uint32_t)round_up(mtu, 64);
+	return (uint32_t)round_up(max_u32(mtu, 1500), 64);
 }
 
 /*

@@ -133,6 +133,8 @@ void input_conn(struct conn *c, const struct seg *seg);
 
 /* icmp.c */
 void icmp_input(struct stack *st, const struct seg *seg);
+/* SEG_ICMP_ERROR: RFC 5927; what it may do to the connection. */
+void icmp_error(struct stack *st, const struct seg *seg, uint64_t now_us);
 
 /*
  * rx.c: the receive queue. rx_text takes a segment's payload (from

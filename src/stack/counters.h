@@ -64,12 +64,47 @@
 	C(throttle_withheld, "acknowledgements withheld while throttled")         \
 	C(icmp_echo, "echo requests answered")                                    \
 	C(icmp_ignored, "ICMP messages ignored")                                  \
+	C(icmp_source_quench, "source quenches ignored")                          \
+	C(icmp_bad_quote,                                                         \
+	  "ICMP errors ignored: they quote nothing that we sent")                 \
+	C(icmp_no_conn, "ICMP errors ignored: about no connection")               \
+	C(icmp_no_flight,                                                         \
+	  "ICMP errors ignored: the quoted segment is not in flight")             \
+	C(icmp_soft_errors, "ICMP errors that may pass: noted only")              \
+	C(icmp_hard_errors,                                                       \
+	  "hard ICMP errors that an established connection outlived")             \
+	C(icmp_handshakes_ended,                                                  \
+	  "half-open connections ended by a hard ICMP error")                     \
+	C(pmtu_lowered, "times that a packet-too-big lowered an MSS")             \
+	C(pmtu_pending, "packet-too-bigs that wait for a time-out")               \
+	C(pmtu_disproved,                                                         \
+	  "packet-too-bigs given up: the segment was acknowledged")               \
+	C(pmtu_ignored,                                                           \
+	  "packet-too-bigs ignored: impossible, or they lower nothing")           \
+	C(pmtu_black_holes,                                                       \
+	  "times that time-outs of large segments lowered an MSS")                \
+	C(pmtu_raised, "times that a lowered MSS was tried larger again")         \
+	C(frags_kept, "fragments kept for reassembly")                            \
+	C(frag_reassembled, "datagrams reassembled")                              \
+	C(frag_duplicates, "fragments dropped: exact duplicates")                 \
+	C(frag_timed_out, "datagrams dropped: fragments missing for too long")    \
+	C(frag_evicted, "datagrams dropped half reassembled: no room")            \
+	C(frag_source_limit,                                                      \
+	  "datagrams dropped half reassembled: too many of one source")           \
 	C(rst_out, "RSTs sent")                                                   \
 	C(drop_short, "packets dropped: truncated")                               \
 	C(drop_version, "packets dropped: neither IPv4 nor IPv6")                 \
 	C(drop_ip_header, "packets dropped: contradictory IP header")             \
 	C(drop_ip_checksum, "packets dropped: IPv4 header checksum")              \
-	C(drop_ip_fragment, "packets dropped: fragments")                         \
+	C(drop_ip_fragment, "packets dropped: fragments of fragments")            \
+	C(drop_frag_header, "fragments dropped: empty, or of odd size")           \
+	C(drop_frag_oversize, "datagrams dropped: fragments beyond the bound")    \
+	C(drop_frag_overlap, "datagrams dropped: fragments overlap")              \
+	C(drop_frag_tiny,                                                         \
+	  "datagrams dropped: headers beyond the first fragment")                 \
+	C(drop_frag_ecn, "datagrams dropped: fragments contradict in ECN")        \
+	C(drop_frag_given_up, "fragments dropped: of a datagram given up")        \
+	C(drop_frag_no_room, "fragments dropped: no room")                        \
 	C(drop_ip_options,                                                        \
 	  "packets dropped: source routes and unknown extension headers")         \
 	C(drop_ip_protocol, "packets dropped: neither TCP nor ICMP")              \

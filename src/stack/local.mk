@@ -15,6 +15,8 @@ src_stack_libstack_la_SOURCES = \
 	src/stack/conn.c \
 	src/stack/conn.h \
 	src/stack/counters.h \
+	src/stack/frag.c \
+	src/stack/frag.h \
 	src/stack/icmp.c \
 	src/stack/input.c \
 	src/stack/isn.c \
@@ -23,6 +25,8 @@ src_stack_libstack_la_SOURCES = \
 	src/stack/options.h \
 	src/stack/output.c \
 	src/stack/parse.c \
+	src/stack/pmtu.c \
+	src/stack/pmtu.h \
 	src/stack/rack.c \
 	src/stack/recovery.c \
 	src/stack/recovery.h \

@@ -2,7 +2,14 @@
 /*
  * From the bytes of a packet to a struct seg.
  *
- *	stack_parse -> parse_ip4 | parse_ip6 -> parse_tcp | parse_icmp
+ *	stack_parse -> parse_ip4 | parse_ip6 -> parse_tcp
+ *	                 |          ^           | parse_icmp -> parse_quoted
+ *	                 fragment   | whole
+ *	                 v          |
+ *	                 parse_fragment (frag.c)
+ *
+ * An ICMP error belongs to the connection that it quotes, so it gets the tuple
+ * and thereby the worker of the quoted segment, seen from our side.
  *
  * Nothing in here trusts a byte: each length is checked against what is
  * there before it is used, and each way to be wrong has a counter. The
@@ -12,6 +19,7 @@
 
 #include "base/bytes.h"
 #include "stack/checksum.h"
+#include "stack/frag.h"
 #include "stack/options.h"
 #include "stack/stack.h"
 #include "stack/wire.h"
@@ -23,9 +31,12 @@ struct parse_ip {
 	const uint8_t *src, *dst;
 	size_t addr_len; /* 4 or 16 */
 	uint8_t proto;
-	uint8_t ecn; /* enum seg_ecn */
+	uint8_t tos; /* or traffic class */
 	const uint8_t *payload;
 	uint32_t payload_len;
+	/* Fragments; frag_seen: there was a header of it, or it is put together. */
+	bool frag_seen, frag, frag_more;
+	uint32_t frag_id, frag_off;
 };
 
 static int parse_vip(const struct stack *st, const uint8_t *addr,
@@ -81,7 +92,7 @@ static enum stack_counter parse_ip4(const uint8_t *packet, size_t len,
 				    struct parse_ip *ip)
 {
 	const struct ip4_hdr *hdr = (const void *)packet;
-	uint32_t hdr_len, total;
+	uint32_t hdr_len, total, frag;
 
 	if (len < sizeof(*hdr))
 		return SC_drop_short;
@@ -93,8 +104,7 @@ static enum stack_counter parse_ip4(const uint8_t *packet, size_t len,
 		return SC_drop_short;
 	if (checksum_fold(checksum_add(0, packet, hdr_len)))
 		return SC_drop_ip_checksum;
-	if (be16_get(hdr->frag) & (IP4_MF | IP4_OFFSET))
-		return SC_drop_ip_fragment;
+	frag = be16_get(hdr->frag);
 	if (parse_source_routed(packet + sizeof(*hdr),
 				hdr_len - (uint32_t)sizeof(*hdr)))
 		return SC_drop_ip_options;
@@ -105,10 +115,37 @@ static enum stack_counter parse_ip4(const uint8_t *packet, size_t len,
 		.dst = hdr->dst,
 		.addr_len = 4,
 		.proto = hdr->proto,
-		.ecn = hdr->tos & 3,
+		.tos = hdr->tos,
 		.payload = packet + hdr_len,
 		.payload_len = total - hdr_len,
+		.frag = frag & (IP4_MF | IP4_OFFSET),
+		.frag_more = frag & IP4_MF,
+		.frag_off = (frag & IP4_OFFSET) * 8,
+		.frag_id = be16_get(hdr->id),
 	};
+	return PARSE_OK;
+}
+
+/*
+ * RFC 8200 section 4.5. A fragment that is all of its datagram is taken for
+ * what it is (RFC 6946); what is put together has no further fragments in it.
+ */
+static enum stack_counter parse_ip6_frag(struct parse_ip *ip)
+{
+	const struct ip6_frag *hdr = (const void *)ip->payload;
+
+	if (ip->frag_seen)
+		return SC_drop_ip_fragment;
+	if (ip->payload_len < sizeof(*hdr))
+		return SC_drop_short;
+	ip->frag_seen = true;
+	ip->frag_off = be16_get(hdr->off) & IP6_OFFSET;
+	ip->frag_more = be16_get(hdr->off) & IP6_MF;
+	ip->frag = ip->frag_off || ip->frag_more;
+	ip->frag_id = be32_get(hdr->id);
+	ip->proto = hdr->next;
+	ip->payload += sizeof(*hdr);
+	ip->payload_len -= (uint32_t)sizeof(*hdr);
 	return PARSE_OK;
 }
 
@@ -117,11 +154,15 @@ static enum stack_counter parse_ip6_ext(struct parse_ip *ip)
 {
 	for (;;) {
 		const struct ip6_ext *ext = (const void *)ip->payload;
+		enum stack_counter drop;
 		uint32_t ext_len;
 
 		switch (ip->proto) {
 		case IP_PROTO_FRAGMENT:
-			return SC_drop_ip_fragment;
+			drop = parse_ip6_frag(ip);
+			if (drop != PARSE_OK || ip->frag)
+				return drop;
+			continue;
 		case IP_PROTO_HOPOPTS:
 		case IP_PROTO_DSTOPTS:
 		case IP_PROTO_ROUTING:
@@ -159,7 +200,7 @@ static enum stack_counter parse_ip6(const uint8_t *packet, size_t len,
 		.dst = hdr->dst,
 		.addr_len = 16,
 		.proto = hdr->next,
-		.ecn = be32_get(hdr->ver_class_flow) >> 20 & 3,
+		.tos = (uint8_t)(be32_get(hdr->ver_class_flow) >> 20),
 		.payload = packet + sizeof(*hdr),
 		.payload_len = be16_get(hdr->payload_len),
 	};
@@ -208,11 +249,115 @@ static enum stack_counter parse_tcp(const struct parse_ip *ip, struct seg *seg)
 	return PARSE_OK;
 }
 
+/* What an error says to TCP; false: it says nothing. */
+static bool parse_icmp4_error(const struct icmp_hdr *icmp, struct seg *seg)
+{
+	switch (icmp->type) {
+	case ICMP4_UNREACHABLE:
+		if (icmp->code == ICMP4_CODE_PROTOCOL ||
+		    icmp->code == ICMP4_CODE_PORT)
+			seg->error = SEG_ERROR_HARD;
+		if (icmp->code == ICMP4_CODE_TOO_BIG) {
+			seg->error = SEG_ERROR_TOO_BIG;
+			seg->mtu = be32_get(icmp->rest) & 0xffff;
+		}
+		return true;
+	case ICMP4_TIME_EXCEEDED:
+	case ICMP4_PARAMETER:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool parse_icmp6_error(const struct icmp_hdr *icmp, struct seg *seg)
+{
+	switch (icmp->type) {
+	case ICMP6_UNREACHABLE:
+		if (icmp->code == ICMP6_CODE_PROHIBITED ||
+		    icmp->code == ICMP6_CODE_PORT)
+			seg->error = SEG_ERROR_HARD;
+		return true;
+	case ICMP6_TOO_BIG:
+		seg->error = SEG_ERROR_TOO_BIG;
+		seg->mtu = be32_get(icmp->rest);
+		return true;
+	case ICMP6_TIME_EXCEEDED:
+	case ICMP6_PARAMETER:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/*
+ * The IP header of what comes back, as we wrote it: from the address that the
+ * error is for, no options, no extension headers, no fragment. Its checksum
+ * and lifetime have changed on the way. *ret_tcp: what is there of the segment.
+ */
+static enum stack_counter parse_quoted_ip(const struct parse_ip *ip,
+					  struct seg *seg,
+					  const struct tcp_hdr **ret_tcp)
+{
+	const uint8_t *quote = ip->payload + sizeof(struct icmp_hdr);
+	uint32_t len = ip->payload_len - (uint32_t)sizeof(struct icmp_hdr);
+	uint32_t hdr_len = ip->addr_len == 4 ? sizeof(struct ip4_hdr)
+					     : sizeof(struct ip6_hdr);
+	const uint8_t *src, *dst;
+	uint8_t proto;
+
+	/* RFC 792: the header and 8 bytes, which end with the sequence number. */
+	if (len < hdr_len + 8)
+		return SC_icmp_bad_quote;
+	if (ip->addr_len == 4) {
+		const struct ip4_hdr *hdr = (const void *)quote;
+
+		if (hdr->ver_ihl != 0x45 || be16_get(hdr->frag) & IP4_OFFSET)
+			return SC_icmp_bad_quote;
+		src = hdr->src;
+		dst = hdr->dst;
+		proto = hdr->proto;
+		seg->quoted_len = be16_get(hdr->total_len);
+	} else {
+		const struct ip6_hdr *hdr = (const void *)quote;
+
+		if (quote[0] >> 4 != 6)
+			return SC_icmp_bad_quote;
+		src = hdr->src;
+		dst = hdr->dst;
+		proto = hdr->next;
+		seg->quoted_len = be16_get(hdr->payload_len) + hdr_len;
+	}
+	if (memcmp(src, ip->dst, ip->addr_len) != 0)
+		return SC_icmp_bad_quote;
+	memcpy(seg->tuple.remote, dst, ip->addr_len);
+	*ret_tcp = (const void *)(quote + hdr_len);
+	/* An echo reply of ours, say. */
+	return proto == IP_PROTO_TCP ? PARSE_OK : SC_icmp_ignored;
+}
+
+/* RFC 5927 section 4.1: whose it is, and the sequence number to be checked. */
+static enum stack_counter parse_quoted(const struct parse_ip *ip,
+				       struct seg *seg)
+{
+	const struct tcp_hdr *tcp = NULL;
+	enum stack_counter drop = parse_quoted_ip(ip, seg, &tcp);
+
+	if (drop != PARSE_OK)
+		return drop;
+	seg->kind = SEG_ICMP_ERROR;
+	seg->tuple.local_port = be16_get(tcp->src_port);
+	seg->tuple.remote_port = be16_get(tcp->dst_port);
+	seg->seq = be32_get(tcp->seq);
+	return PARSE_OK;
+}
+
 static enum stack_counter parse_icmp(const struct parse_ip *ip, struct seg *seg)
 {
+	const struct icmp_hdr *icmp = (const void *)ip->payload;
 	uint64_t sum = 0;
 
-	if (ip->payload_len < sizeof(struct icmp_hdr))
+	if (ip->payload_len < sizeof(*icmp))
 		return SC_drop_short;
 	if (ip->addr_len == 16)
 		sum = checksum_pseudo(ip->src, ip->dst, 16, IP_PROTO_ICMP6,
@@ -222,7 +367,16 @@ static enum stack_counter parse_icmp(const struct parse_ip *ip, struct seg *seg)
 	seg->kind = SEG_ICMP;
 	seg->payload = ip->payload;
 	seg->len = ip->payload_len;
+	if (ip->addr_len == 4 ? parse_icmp4_error(icmp, seg)
+			      : parse_icmp6_error(icmp, seg))
+		return parse_quoted(ip, seg);
 	return PARSE_OK;
+}
+
+static bool parse_is_icmp(const struct parse_ip *ip)
+{
+	return ip->proto ==
+	       (ip->addr_len == 4 ? IP_PROTO_ICMP : IP_PROTO_ICMP6);
 }
 
 static enum stack_counter parse_transport(const struct parse_ip *ip,
@@ -230,26 +384,89 @@ static enum stack_counter parse_transport(const struct parse_ip *ip,
 {
 	if (ip->proto == IP_PROTO_TCP)
 		return parse_tcp(ip, seg);
-	if (ip->proto == (ip->addr_len == 4 ? IP_PROTO_ICMP : IP_PROTO_ICMP6))
+	if (parse_is_icmp(ip))
 		return parse_icmp(ip, seg);
 	return SC_drop_ip_protocol;
+}
+
+static enum stack_counter parse_ip(const uint8_t *packet, size_t len,
+				   struct parse_ip *ip)
+{
+	if (!len)
+		return SC_drop_short;
+	if (packet[0] >> 4 == 4)
+		return parse_ip4(packet, len, ip);
+	if (packet[0] >> 4 == 6)
+		return parse_ip6(packet, len, ip);
+	return SC_drop_version;
+}
+
+/*
+ * RFC 7112, RFC 1858: the first fragment holds all headers; for IPv4, where
+ * links of 68 bytes are legal, TCP's without its options. Takes a copy: the
+ * headers are walked again once the datagram is whole.
+ */
+static enum stack_counter parse_first_fragment(struct parse_ip ip)
+{
+	enum stack_counter drop = PARSE_OK;
+	uint32_t need = sizeof(struct icmp_hdr);
+
+	if (ip.addr_len == 16)
+		drop = parse_ip6_ext(&ip);
+	if (drop == SC_drop_short)
+		return SC_drop_frag_tiny;
+	if (drop != PARSE_OK)
+		return drop;
+	if (ip.proto == IP_PROTO_TCP)
+		need = sizeof(struct tcp_hdr);
+	else if (!parse_is_icmp(&ip))
+		return SC_drop_ip_protocol;
+	if (need > ip.payload_len)
+		return SC_drop_frag_tiny;
+	if (ip.addr_len == 16 && ip.proto == IP_PROTO_TCP)
+		need = ((const struct tcp_hdr *)ip.payload)->data_off / 16 * 4u;
+	return need > ip.payload_len ? SC_drop_frag_tiny : PARSE_OK;
+}
+
+/*
+ * Keep a fragment, or put the datagram together: then *ip and the segment's
+ * packet are the whole one's.
+ */
+static enum stack_counter parse_fragment(struct stack *st, struct parse_ip *ip,
+					 struct seg *seg)
+{
+	const struct frag_piece piece = {
+		.src = ip->src,
+		.dst = ip->dst,
+		.addr_len = (uint8_t)ip->addr_len,
+		.proto = ip->proto,
+		.tos = ip->tos,
+		.more = ip->frag_more,
+		.id = ip->frag_id,
+		.off = ip->frag_off,
+		.bytes = ip->payload,
+		.len = ip->payload_len,
+		.verdict = ip->frag_off ? PARSE_OK : parse_first_fragment(*ip),
+	};
+	enum stack_counter drop;
+
+	if (ip->addr_len == 4 && ip->proto != IP_PROTO_TCP &&
+	    ip->proto != IP_PROTO_ICMP)
+		return SC_drop_ip_protocol;
+	drop = frag_input(st, &piece, &seg->packet, &seg->packet_len);
+	if (drop != PARSE_OK)
+		return drop;
+	drop = parse_ip(seg->packet, seg->packet_len, ip);
+	return drop == PARSE_OK && ip->frag_seen ? SC_drop_ip_fragment : drop;
 }
 
 static enum stack_counter parse_packet(struct stack *st, const uint8_t *packet,
 				       size_t len, struct seg *seg)
 {
 	struct parse_ip ip;
-	enum stack_counter drop;
+	enum stack_counter drop = parse_ip(packet, len, &ip);
 	int vip;
 
-	if (!len)
-		return SC_drop_short;
-	if (packet[0] >> 4 == 4)
-		drop = parse_ip4(packet, len, &ip);
-	else if (packet[0] >> 4 == 6)
-		drop = parse_ip6(packet, len, &ip);
-	else
-		return SC_drop_version;
 	if (drop != PARSE_OK)
 		return drop;
 	vip = parse_vip(st, ip.dst, ip.addr_len);
@@ -257,10 +474,14 @@ static enum stack_counter parse_packet(struct stack *st, const uint8_t *packet,
 		return SC_drop_not_vip;
 	if (!memcmp(ip.src, ip.dst, ip.addr_len))
 		return SC_drop_bad_source;
+	if (ip.frag)
+		drop = parse_fragment(st, &ip, seg);
+	if (drop != PARSE_OK)
+		return drop;
 	memcpy(seg->tuple.remote, ip.src, ip.addr_len);
 	seg->tuple.vip = (uint8_t)vip;
 	seg->tuple.v6 = ip.addr_len == 16;
-	seg->ecn = ip.ecn;
+	seg->ecn = ip.tos & ECN_CE;
 	return parse_transport(&ip, seg);
 }
 
@@ -278,7 +499,7 @@ bool stack_parse(struct stack *st, const uint8_t *packet, size_t len,
 		return false;
 	}
 	ret_seg->worker = st->sh->worker;
-	if (ret_seg->kind != SEG_TCP)
+	if (ret_seg->kind == SEG_ICMP)
 		return true;
 	ret_seg->hash = tuple_hash(st->header, &ret_seg->tuple);
 	ret_seg->worker = tuple_worker(ret_seg->hash, st->workers);

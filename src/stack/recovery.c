@@ -25,6 +25,7 @@
 
 #include "base/bytes.h"
 #include "stack/cc.h"
+#include "stack/pmtu.h"
 #include "stack/sack.h"
 
 static uint64_t recovery_backed_off(const struct conn *c)
@@ -75,6 +76,7 @@ void recovery_delivered(struct conn *c, const struct sent *s,
 {
 	news->delivered_bytes += sent_len(s);
 	rack_delivered(c, s, news);
+	pmtu_delivered(c, s);
 	if (s->flags & SENT_AGAIN) {
 		news->rexmit_acked = true;
 		return;
@@ -474,6 +476,7 @@ static void recovery_timeout(struct conn *c)
 	if (b->rexmits < UINT8_MAX)
 		b->rexmits++;
 	b->rexmit_at = recovery_backed_off(c);
+	pmtu_timeout(c);
 	/* The first goes whatever cwnd says of the others. */
 	output_again(c, b->sent.head);
 	conn_mark(c, 0);

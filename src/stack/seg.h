@@ -42,7 +42,18 @@ struct seg_opts {
 /* The ECN field of the IP header, RFC 3168 section 5. */
 enum seg_ecn { ECN_NOT_ECT = 0, ECN_ECT1 = 1, ECN_ECT0 = 2, ECN_CE = 3 };
 
-enum seg_kind { SEG_TCP, SEG_ICMP };
+enum seg_kind {
+	SEG_TCP,
+	SEG_ICMP, /* to be answered, or not */
+	SEG_ICMP_ERROR, /* about a segment of ours: tuple and seq are the quoted */
+};
+
+/* What an ICMP error means to TCP (RFC 1122 4.2.3.9, RFC 9293 3.9.2.2). */
+enum seg_error {
+	SEG_ERROR_SOFT, /* it may pass */
+	SEG_ERROR_HARD, /* it will not */
+	SEG_ERROR_TOO_BIG, /* RFC 1191, 8201 */
+};
 
 struct seg {
 	uint8_t kind; /* enum seg_kind */
@@ -55,9 +66,13 @@ struct seg {
 	uint32_t wnd; /* unscaled */
 	uint32_t len; /* payload bytes */
 	const uint8_t *payload; /* borrowed from the packet */
-	const uint8_t *packet; /* the packet itself, for ICMP answers */
+	const uint8_t *packet; /* the packet itself, or what was reassembled */
 	uint32_t packet_len;
 	struct seg_opts opts;
+	/* SEG_ICMP_ERROR. */
+	uint8_t error; /* enum seg_error */
+	uint32_t mtu; /* next hop's, bytes; 0: an old router that doesn't say */
+	uint32_t quoted_len; /* of the packet that came back, as it says itself */
 };
 
 /* Sequence space a segment takes: payload, SYN and FIN. */

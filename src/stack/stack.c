@@ -7,11 +7,17 @@
 
 #include "base/bytes.h"
 #include "stack/conn.h"
+#include "stack/frag.h"
+#include "stack/pmtu.h"
 
 void stack_limits_init(struct stack_limits *limits, uint16_t mtu)
 {
 	*limits = (struct stack_limits){
 		.mtu = mtu,
+		.mtu_min4 = PMTU_MIN4,
+		.packet_max = max_u32(mtu, FRAG_PACKET_MIN),
+		.frag_datagrams = 64,
+		.frag_per_source = 8,
 		.half_open_max = 65536,
 		.rcv_window_max = UINT8_MAX * REC_ADV_UNIT,
 		.snd_queue_max = (uint32_t)(4 * MIB),
@@ -32,6 +38,13 @@ struct stack *stack_new(struct shard *sh, uint32_t workers,
 	st->workers = workers;
 	st->ops = *ops;
 	st->limits = *limits;
+	st->now_us = now_us;
+	st->frags = calloc(1, frag_table_bytes(limits));
+	if (!st->frags) {
+		free(st);
+		return NULL;
+	}
+	frag_table_init(st->frags, limits);
 	st->ready_head = st->ready_tail = NIL;
 	st->dirty_head = st->dirty_tail = NIL;
 	st->sweep_at_us = now_us;
@@ -46,6 +59,7 @@ void stack_free(struct stack *st)
 		free(st->groups[i]);
 		free(st->group_stats[i]);
 	}
+	free(st->frags);
 	free(st);
 }
 
@@ -140,8 +154,13 @@ void stack_input(struct stack *st, const struct seg *seg, uint64_t now_us)
 	struct conn c;
 	uint32_t ri;
 
+	st->now_us = now_us;
 	if (seg->kind == SEG_ICMP) {
 		icmp_input(st, seg);
+		return;
+	}
+	if (seg->kind == SEG_ICMP_ERROR) {
+		icmp_error(st, seg, now_us);
 		return;
 	}
 	stack_count(st, SC_segs_in);
@@ -211,6 +230,8 @@ static void stack_release_pools(struct stack *st, uint64_t now_us)
 
 void stack_flush(struct stack *st, uint64_t now_us)
 {
+	st->now_us = now_us;
+	frag_turn_end(st->frags);
 	stack_release_pools(st, now_us);
 	while (st->dirty_head != NIL) {
 		uint32_t bi = st->dirty_head;

@@ -118,6 +118,10 @@ struct stack_ops {
 
 struct stack_limits {
 	uint16_t mtu; /* bytes, of the TUN */
+	uint16_t mtu_min4; /* bytes: what an ICMP message can't go below, IPv4 */
+	uint32_t packet_max; /* bytes of a reassembled packet */
+	uint16_t frag_datagrams; /* under reassembly at a time, of this worker */
+	uint16_t frag_per_source; /* of these, from one IPv4 address or IPv6 /64 */
 	uint32_t half_open_max; /* of this worker */
 	uint32_t rcv_window_max; /* per connection, bytes */
 	uint32_t snd_queue_max; /* per connection, bytes */
@@ -129,6 +133,8 @@ struct stack {
 	const struct arena_header *header;
 	struct stack_ops ops;
 	struct stack_limits limits;
+	struct frag_table *frags; /* heap */
+	uint64_t now_us; /* as last heard, for stack_parse() */
 	uint32_t workers;
 	struct stack_group *groups[STACK_GROUPS_MAX]; /* heap, by id */
 	struct stack_group_stats *group_stats[STACK_GROUPS_MAX]; /* heap, by id */
@@ -179,13 +185,15 @@ void stack_pool_set(struct stack *st, uint16_t i, uint64_t bytes,
 /*
  * Check a packet's headers and checksums (in place; the packet is borrowed for
  * as long as ret_seg is used). Counts and answers false for what must be
- * dropped. ret_seg->worker says whose it is; the index slot is prefetched
- * when it is this worker's.
+ * dropped, and for a fragment that is kept. The last fragment of a datagram
+ * yields the whole one: then ret_seg->packet is a packet in the stack's own
+ * memory, valid until stack_flush(). ret_seg->worker says whose it is; the
+ * index slot is prefetched when it is this worker's.
  */
 bool stack_parse(struct stack *st, const uint8_t *packet, size_t len,
 		 struct seg *ret_seg);
 
-/* RFC 9293 section 3.10.7, or the answer to an ICMP message. */
+/* RFC 9293 section 3.10.7, the answer to an ICMP message, or its consequence. */
 void stack_input(struct stack *st, const struct seg *seg, uint64_t now_us);
 
 /* Timers, and the clock hand's slice. */

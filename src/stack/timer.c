@@ -8,6 +8,8 @@
  * idle connection nothing (I3).
  */
 #include "base/bytes.h"
+#include "stack/frag.h"
+#include "stack/pmtu.h"
 #include "stack/recovery.h"
 
 #define SWEEP_TICK_US (10 * USEC_PER_MSEC)
@@ -126,6 +128,7 @@ static void sweep_established(struct conn *c)
 {
 	uint64_t idle = timer_idle_us(c);
 
+	pmtu_age(c);
 	if (c->g->idle_timeout_us && idle >= c->g->idle_timeout_us)
 		conn_abort(c, SC_conn_idle_closed, true);
 	else if (c->g->keepalive_us && idle >= c->g->keepalive_us &&
@@ -179,6 +182,7 @@ void stack_tick(struct stack *st, uint64_t now_us)
 {
 	uint32_t bi;
 
+	st->now_us = now_us;
 	while ((bi = wheel_expire(&st->sh->wheel, now_us)) != NIL) {
 		struct conn c;
 
@@ -188,6 +192,7 @@ void stack_tick(struct stack *st, uint64_t now_us)
 	if (now_us >= st->sweep_at_us) {
 		bool few = bitmap_highwater(&st->sh->rec_map) <= SWEEP_MIN;
 
+		frag_expire(st);
 		st->sweep_at_us =
 			now_us + (few ? SWEEP_TICK_FEW_US : SWEEP_TICK_US);
 		timer_sweep(st, now_us);

@@ -56,6 +56,17 @@ struct ip6_ext {
 	uint8_t segments_left;
 } __attribute__((packed));
 
+/* RFC 8200 section 4.5. */
+struct ip6_frag {
+	uint8_t next;
+	uint8_t reserved;
+	be16 off; /* of 8-byte blocks in the upper 13 bits; M in the lowest */
+	be32 id;
+} __attribute__((packed));
+
+#define IP6_MF 0x0001u
+#define IP6_OFFSET 0xfff8u /* thus in bytes */
+
 /* RFC 9293 section 3.1. */
 struct tcp_hdr {
 	be16 src_port;
@@ -79,14 +90,33 @@ struct icmp_hdr {
 
 _Static_assert(sizeof(struct ip4_hdr) == 20, "RFC 791");
 _Static_assert(sizeof(struct ip6_hdr) == 40, "RFC 8200");
+_Static_assert(sizeof(struct ip6_frag) == 8, "RFC 8200");
 _Static_assert(sizeof(struct tcp_hdr) == 20, "RFC 9293");
 _Static_assert(sizeof(struct icmp_hdr) == 8, "RFC 792");
 
+/* RFC 792, RFC 4443. */
 enum icmp_type {
 	ICMP4_ECHO_REPLY = 0,
+	ICMP4_UNREACHABLE = 3,
+	ICMP4_SOURCE_QUENCH = 4,
 	ICMP4_ECHO = 8,
+	ICMP4_TIME_EXCEEDED = 11,
+	ICMP4_PARAMETER = 12,
+	ICMP6_UNREACHABLE = 1,
+	ICMP6_TOO_BIG = 2,
+	ICMP6_TIME_EXCEEDED = 3,
+	ICMP6_PARAMETER = 4,
 	ICMP6_ECHO = 128,
 	ICMP6_ECHO_REPLY = 129,
+};
+
+/* Codes of Destination Unreachable that TCP tells apart. */
+enum icmp_code {
+	ICMP4_CODE_PROTOCOL = 2,
+	ICMP4_CODE_PORT = 3,
+	ICMP4_CODE_TOO_BIG = 4, /* RFC 1191 section 4 */
+	ICMP6_CODE_PROHIBITED = 1,
+	ICMP6_CODE_PORT = 4,
 };
 
 #define IP_TTL 64u

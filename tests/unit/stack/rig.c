@@ -113,6 +113,9 @@ static void rig_emit(void *ctx, const struct iovec *iov, int iovcnt)
 					  len - hdr) == 0xffff;
 	ck_assert_msg(out->checksums_ok, "a sent packet has a wrong checksum");
 	tcp = packet + hdr;
+	out->packet_len = len;
+	memcpy(out->head, packet,
+	       len < sizeof(out->head) ? len : sizeof(out->head));
 	if (out->icmp) {
 		out->icmp_type = tcp[0];
 		return;
@@ -248,6 +251,50 @@ uint32_t rig_build(const struct rig_client *cl, const struct rig_seg *seg,
 		  ~rig_transport_sum(buf, cl->v6, 6, 20 + opts + seg->len) &
 			  0xffff);
 	return hdr + 20 + opts + seg->len;
+}
+
+void rig_fix_ip4(uint8_t *packet)
+{
+	rig_put16(packet + 10, 0);
+	rig_put16(packet + 10,
+		  ~rig_sum(0, packet, (packet[0] & 0xfu) * 4) & 0xffff);
+}
+
+uint32_t rig_build_icmp(bool v6, const uint8_t *body, uint32_t len,
+			uint8_t *buf)
+{
+	struct rig_client cl = { .v6 = v6 };
+	uint32_t hdr = rig_build_ip(&cl, buf, len), sum;
+
+	buf[v6 ? 6 : 9] = v6 ? 58 : 1;
+	if (!v6)
+		rig_fix_ip4(buf);
+	memcpy(buf + hdr, body, len);
+	rig_put16(buf + hdr + 2, 0);
+	sum = v6 ? rig_transport_sum(buf, true, 58, len)
+		 : rig_sum(0, buf + hdr, len);
+	rig_put16(buf + hdr + 2, ~sum & 0xffff);
+	return hdr + len;
+}
+
+uint32_t rig_build_error(bool v6, uint8_t type, uint8_t code, uint32_t rest,
+			 const uint8_t *quote, uint32_t n, uint8_t *buf)
+{
+	uint8_t body[256] = { type, code };
+
+	ck_assert_uint_le(n, sizeof(body) - 8);
+	rig_put32(body + 4, rest);
+	memcpy(body + 8, quote, n);
+	return rig_build_icmp(v6, body, 8 + n, buf);
+}
+
+void rig_error(const struct rig_out *out, uint8_t type, uint8_t code,
+	       uint32_t rest, uint32_t n)
+{
+	uint8_t buf[512];
+
+	rig_packet(buf, rig_build_error(out->v6, type, code, rest, out->head, n,
+					buf));
 }
 
 void rig_packet(const uint8_t *packet, uint32_t len)

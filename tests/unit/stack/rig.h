@@ -31,6 +31,8 @@ struct rig_out {
 	uint8_t wscale;
 	uint32_t tsval, tsecr;
 	uint8_t payload[2048];
+	uint8_t head[100]; /* how the packet begins, for ICMP errors */
+	uint32_t packet_len;
 };
 
 struct rig {
@@ -80,6 +82,17 @@ struct rig_seg {
 /* Build the packet; returns its length. */
 uint32_t rig_build(const struct rig_client *cl, const struct rig_seg *seg,
 		   uint8_t *buf);
+/* Put the right checksum into an IPv4 header. */
+void rig_fix_ip4(uint8_t *packet);
+/* Make an ICMP error about what was sent, quoting n bytes; returns its length. */
+uint32_t rig_build_error(bool v6, uint8_t type, uint8_t code, uint32_t rest,
+			 const uint8_t *quote, uint32_t n, uint8_t *buf);
+/* Build it and input it. */
+void rig_error(const struct rig_out *out, uint8_t type, uint8_t code,
+	       uint32_t rest, uint32_t n);
+/* An ICMPv4 or ICMPv6 message for the VIP, from a client's address. */
+uint32_t rig_build_icmp(bool v6, const uint8_t *body, uint32_t len,
+			uint8_t *buf);
 /* Parse, input, flush. */
 void rig_packet(const uint8_t *packet, uint32_t len);
 void rig_input(const struct rig_client *cl, const struct rig_seg *seg);

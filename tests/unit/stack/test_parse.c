@@ -233,7 +233,7 @@ static const struct spoil spoils[] = {
 	{ "IHL beyond the total", SC_drop_ip_header, spoil_ihl_beyond },
 	{ "total length beyond the packet", SC_drop_short, spoil_total_beyond },
 	{ "IP checksum", SC_drop_ip_checksum, spoil_ip_checksum },
-	{ "a fragment", SC_drop_ip_fragment, spoil_fragment },
+	{ "a fragment of odd size", SC_drop_frag_header, spoil_fragment },
 	{ "UDP", SC_drop_ip_protocol, spoil_protocol },
 	{ "an address not ours", SC_drop_not_vip, spoil_not_vip },
 	{ "from a multicast address", SC_drop_bad_source,
