@@ -184,7 +184,8 @@ bool sents_split(struct sents *ss, struct blk *b, uint32_t i, uint32_t seq)
 	t->end = s->end;
 	t->xmit_us = s->xmit_us;
 	t->flags = s->flags;
-	t->chunk = s->chunk;
+	/* Once the first half is acknowledged, its chunk is another's. */
+	t->chunk = NIL;
 	s->end = seq;
 	sents_seq_link(ss, b, j, i);
 	if (s->timed)

@@ -38,7 +38,10 @@ void pmtu_too_big(struct conn *c, uint32_t seq, uint32_t mtu,
 /* A segment was acknowledged, or SACKed, for the first time. */
 void pmtu_delivered(struct conn *c, const struct sent *s);
 
-/* A retransmission time-out, before anything is sent: RFC 5927 section 7.2, RFC 4821 section 7.6. */
+/*
+ * A retransmission time-out, before anything is sent: RFC 5927 section 7.2, RFC
+ * 4821 section 7.6.
+ */
 void pmtu_timeout(struct conn *c);
 
 /* The clock hand looks: RFC 1191 section 6.3, RFC 8201 section 5.3. */

@@ -103,6 +103,56 @@ START_TEST(test_too_big_lowers_the_mss_and_sends_again_at_once)
 }
 END_TEST
 
+/*
+ * A black hole: the head is cut, and only its first part goes. In the turn in
+ * which that is acknowledged another connection takes its memory.
+ */
+START_TEST(test_each_part_of_what_was_too_big_stands_for_itself)
+{
+	uint32_t full = _i ? 1428 : 1448, part = _i ? 1208 : 1012;
+	struct rig_client other = { 0 };
+	struct rig_out *out;
+	uint8_t buf[2048];
+	struct seg seg;
+
+	for (uint32_t i = 0; i < sizeof(data); i++)
+		data[i] = (char)(i / 7);
+	rig_client(&other, 2000);
+	rig_connect(&other, 2000);
+	connected(_i);
+	push(full);
+	cl.wnd = 10; /* of 128 bytes: room for the first part alone */
+	rig_ack(&cl);
+	while (!rig_counter(SC_pmtu_black_holes))
+		rig_pass_us(10000);
+	/* It acknowledges what was sent last: no spurious time-out (RFC 3522). */
+	cl.tsecr = rig.out[(rig.n_out - 1) % RIG_OUT_MAX].tsval;
+	rig.seen = rig.n_out;
+	cl.wnd = 512;
+	cl.rcv_nxt += part;
+	ck_assert(stack_parse(rig.st, buf,
+			      rig_build(&cl,
+					&(struct rig_seg){ .flags = TH_ACK,
+							   .seq = cl.snd_nxt,
+							   .ack = cl.rcv_nxt },
+					buf),
+			      &seg));
+	stack_input(rig.st, &seg, rig.now_us);
+	ck_assert_int_eq(stack_reply(rig.st, other.ri, 0, 0, data + 9, 1400,
+				     rig.now_us),
+			 1400);
+	stack_flush(rig.st, rig.now_us);
+	do
+		out = rig_expect(NULL, TH_ACK | TH_PSH);
+	while (out->dst_port != cl.port);
+	ck_assert_uint_eq(out->seq, cl.rcv_nxt);
+	ck_assert_uint_eq(out->len, full - part);
+	ck_assert_int_eq(memcmp(out->payload, data + part, out->len), 0);
+	rig.seen = rig.n_out;
+	acknowledge(full - part);
+}
+END_TEST
+
 START_TEST(test_a_fin_of_a_segment_that_is_too_big_goes_again)
 {
 	uint32_t full = _i ? 1428 : 1448;
@@ -453,6 +503,7 @@ UNIT_MAIN(
 		  test_what_comes_back_is_never_above_what_the_client_allowed),
 	UNIT_LOOP("both", 2, rig_up, rig_down,
 		  test_too_big_lowers_the_mss_and_sends_again_at_once,
+		  test_each_part_of_what_was_too_big_stands_for_itself,
 		  test_a_fin_of_a_segment_that_is_too_big_goes_again,
 		  test_a_claim_that_quotes_a_smaller_packet_contradicts_itself,
 		  test_a_claim_against_what_passed_is_disproved_by_an_ack,
