@@ -88,25 +88,55 @@ static void down(void)
 	arena_close(&arena);
 }
 
-/* SYNs of many clients, all into queue 0: each is answered, on some queue. */
+static void put(const uint8_t *packet, uint32_t len)
+{
+	while (write(tun[0][1], packet, len) < 0)
+		sched_yield();
+}
+
+/* A packet of many, and whether it goes in two fragments. */
+static void put_syn(uint16_t port, bool fragments)
+{
+	struct rig_client cl;
+	uint8_t buf[256], piece[256];
+	uint32_t len;
+
+	rig_client(&cl, port);
+	len = rig_build(&cl,
+			&(struct rig_seg){ .flags = TH_SYN,
+					   .seq = cl.iss,
+					   .syn_options = true },
+			buf);
+	if (!fragments) {
+		put(buf, len);
+		return;
+	}
+	memcpy(piece, buf, 20 + 24);
+	piece[3] = 20 + 24;
+	piece[4] = (uint8_t)(port >> 8);
+	piece[5] = (uint8_t)port;
+	piece[6] = 0x20;
+	rig_fix_ip4(piece);
+	put(piece, 20 + 24);
+	memcpy(piece + 20, buf + 20 + 24, len - 20 - 24);
+	piece[3] = (uint8_t)(len - 24);
+	piece[6] = 0;
+	piece[7] = 24 / 8;
+	rig_fix_ip4(piece);
+	put(piece, len - 24);
+}
+
+/*
+ * SYNs of many clients, whole or in fragments, all into queue 0: each is
+ * answered, on some queue.
+ */
 START_TEST(test_packets_of_others_are_handed_over)
 {
 	uint32_t answers[WORKERS] = { 0 };
 	uint64_t handed;
 
-	for (uint32_t i = 0; i < CLIENTS; i++) {
-		struct rig_client cl;
-		uint8_t buf[256];
-		uint32_t len;
-
-		rig_client(&cl, (uint16_t)(1000 + i));
-		len = rig_build(&cl,
-				&(struct rig_seg){ .flags = TH_SYN,
-						   .seq = cl.iss },
-				buf);
-		while (write(tun[0][1], buf, len) < 0)
-			sched_yield();
-	}
+	for (uint32_t i = 0; i < CLIENTS; i++)
+		put_syn((uint16_t)(1000 + i), _i);
 	while (answers[0] + answers[1] < CLIENTS) {
 		struct pollfd pfds[WORKERS] = { { tun[0][1], POLLIN, 0 },
 						{ tun[1][1], POLLIN, 0 } };
@@ -128,6 +158,9 @@ START_TEST(test_packets_of_others_are_handed_over)
 	ck_assert_uint_eq(handed, answers[1]);
 	ck_assert_uint_eq(counter_get(&workers[1]->gs.counters[WC_handover_in]),
 			  handed);
+	ck_assert_uint_eq(
+		counter_get(&workers[0]->st->counters[SC_frag_reassembled]),
+		_i ? CLIENTS : 0);
 }
 END_TEST
 
@@ -240,7 +273,8 @@ START_TEST(test_inquiry_that_reached_nobody_is_done_and_freed)
 END_TEST
 
 UNIT_MAIN("daemon/worker",
-	  UNIT_CASE("all", up, down, test_packets_of_others_are_handed_over,
-		    test_workers_answer_inquiries,
+	  UNIT_LOOP("handover", 2, up, down,
+		    test_packets_of_others_are_handed_over),
+	  UNIT_CASE("all", up, down, test_workers_answer_inquiries,
 		    test_cancelled_inquiry_is_done_with_what_there_is,
 		    test_inquiry_that_reached_nobody_is_done_and_freed))
