@@ -109,8 +109,14 @@ tests_unit_stack_test_parse_LDADD = $(unit_stack)
 
 unit_tests += tests/unit/stack/test_frag
 tests_unit_stack_test_frag_SOURCES = tests/unit/stack/test_frag.c \
-	tests/unit/stack/rig.c tests/unit/stack/rig.h
+	tests/unit/stack/cut.h tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_stack_test_frag_LDADD = $(unit_stack)
+
+unit_tests += tests/unit/stack/test_frag_hostile
+tests_unit_stack_test_frag_hostile_SOURCES = \
+	tests/unit/stack/test_frag_hostile.c \
+	tests/unit/stack/cut.h tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_frag_hostile_LDADD = $(unit_stack)
 
 unit_tests += tests/unit/stack/test_icmp
 tests_unit_stack_test_icmp_SOURCES = tests/unit/stack/test_icmp.c \
