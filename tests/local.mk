@@ -127,6 +127,20 @@ unit_tests += tests/unit/stack/test_pmtu
 tests_unit_stack_test_pmtu_SOURCES = tests/unit/stack/test_pmtu.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_stack_test_pmtu_LDADD = $(unit_stack)
+unit_tests += tests/unit/stack/test_cookie
+tests_unit_stack_test_cookie_SOURCES = tests/unit/stack/test_cookie.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_cookie_LDADD = $(unit_stack)
+
+unit_tests += tests/unit/stack/test_guard
+tests_unit_stack_test_guard_SOURCES = tests/unit/stack/test_guard.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_guard_LDADD = $(unit_stack)
+
+unit_tests += tests/unit/stack/test_tolerance
+tests_unit_stack_test_tolerance_SOURCES = tests/unit/stack/test_tolerance.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_tolerance_LDADD = $(unit_stack)
 
 # --- proto
 

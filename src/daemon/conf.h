@@ -44,6 +44,11 @@ enum conf_accept { CONF_ACCEPT_AUTO, CONF_ACCEPT_APPLICATION };
 enum conf_ack { CONF_ACK_DEFERRED, CONF_ACK_DELIVERED, CONF_ACK_IMMEDIATE };
 enum conf_balance { CONF_BALANCE_STICKY, CONF_BALANCE_ANY, CONF_BALANCE_LEAST };
 enum conf_congestion { CONF_CONGESTION_CUBIC, CONF_CONGESTION_RENO };
+enum conf_cookies {
+	CONF_COOKIES_AUTO,
+	CONF_COOKIES_ALWAYS,
+	CONF_COOKIES_NEVER
+};
 enum conf_loss { CONF_LOSS_REDELIVER, CONF_LOSS_RESET };
 
 #define CONF_ACK_WINDOW_AUTO UINT32_MAX
@@ -68,6 +73,7 @@ struct conf_group {
 	uint32_t ack_window_bytes; /* 0: never; CONF_ACK_WINDOW_AUTO */
 	int32_t priority; /* higher first */
 	uint32_t max_connections; /* 0: no limit */
+	uint32_t max_per_source; /* of one worker; 0: no limit */
 	enum conf_balance balance;
 	uint32_t idle_timeout_ms; /* 0: never */
 	uint32_t keepalive_ms; /* 0: never */
@@ -91,6 +97,10 @@ struct conf {
 	uint32_t workers; /* resolved: never 0 */
 	char state_dir[96];
 	uint64_t transmit_buffer_bytes;
+	uint32_t half_open_max; /* over all workers */
+	uint32_t half_open_per_source; /* of one worker; 0: no limit */
+	enum conf_cookies syn_cookies;
+	uint32_t syn_cookies_above; /* per cent of half_open_max */
 	struct conf_tun tun;
 	struct conf_socket control;
 	struct conf_socket attach;

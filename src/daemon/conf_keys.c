@@ -13,9 +13,12 @@ static const char *const ack_names[] = { "deferred", "delivered", "immediate",
 					 NULL };
 static const char *const balance_names[] = { "sticky", "any", "least", NULL };
 static const char *const congestion_names[] = { "cubic", "reno", NULL };
+static const char *const cookies_names[] = { "auto", "always", "never",
+					     NULL };
 static const char *const loss_names[] = { "redeliver", "reset", NULL };
 
-static_assert(CONF_ACCEPT_AUTO == 0 && CONF_ACCEPT_APPLICATION == 1 &&
+static_assert(CONF_COOKIES_AUTO == 0 && CONF_COOKIES_ALWAYS == 1 &&
+		      CONF_COOKIES_NEVER == 2 && CONF_ACCEPT_AUTO == 0 && CONF_ACCEPT_APPLICATION == 1 &&
 		      CONF_ACK_DEFERRED == 0 && CONF_ACK_DELIVERED == 1 &&
 		      CONF_ACK_IMMEDIATE == 2 && CONF_BALANCE_STICKY == 0 &&
 		      CONF_BALANCE_ANY == 1 && CONF_BALANCE_LEAST == 2 &&
@@ -62,6 +65,18 @@ const struct conf_key conf_keys[] = {
 	KEY(TOP(transmit_buffer_bytes), "transmit-buffer", SIZE, MIB, 1024 * GIB,
 	    "256M", "bytes", false, NULL,
 	    "bound of all replies that clients have not acknowledged"),
+	KEY(TOP(half_open_max), "half-open-max", U32, 1, 100000000,
+	    "65536", "connections", false, NULL,
+	    "bound of handshakes that are not complete"),
+	KEY(TOP(half_open_per_source), "half-open-per-source", U32, 0, 100000000,
+	    "1024", "connections", false, NULL,
+	    "of these, of one address; 0: no limit"),
+	KEY(TOP(syn_cookies), "syn-cookies", ENUM, 0, 0,
+	    "auto", NULL, false, cookies_names,
+	    "answer SYNs without keeping state"),
+	KEY(TOP(syn_cookies_above), "syn-cookies-above", U32, 0, 100,
+	    "50", "per cent", false, NULL,
+	    "auto: fill of half-open-max above which cookies are sent"),
 
 	KEY(TUN(vips), "vip", VIPS, 1, CONF_VIPS_MAX,
 	    NULL, NULL, false, NULL, "addresses that are routed to the device"),
@@ -105,6 +120,9 @@ const struct conf_key conf_keys[] = {
 	    "0", NULL, true, NULL, "groups of one port: higher ones take connections first"),
 	KEY(GROUP(max_connections), "max-connections", U32, 0, 100000000,
 	    "0", "connections", true, NULL, "0: no limit"),
+	KEY(GROUP(max_per_source), "max-per-source", U32, 0, 100000000,
+	    "0", "connections", true, NULL,
+	    "of one address, in each worker; 0: no limit"),
 	KEY(GROUP(balance), "balance", ENUM, 0, 0,
 	    "sticky", NULL, true, balance_names, "which backend gets a request"),
 	KEY(GROUP(idle_timeout_ms), "idle-timeout", U32, 0, TIMEOUT_MAX_MS,

@@ -232,20 +232,39 @@ static void daemon_tun_fini(struct daemon *d)
 	tun_close(d->tun);
 }
 
+/* A worker's share of what the configuration allows. */
+static void daemon_limits(const struct conf *conf,
+			  struct stack_limits *ret_limits)
+{
+	uint32_t half_open =
+		(uint32_t)(((uint64_t)conf->half_open_max + conf->workers - 1) /
+			   conf->workers);
+
+	stack_limits_init(ret_limits, (uint16_t)conf->tun.mtu);
+	ret_limits->half_open_max = half_open;
+	ret_limits->half_open_per_source = conf->half_open_per_source;
+	ret_limits->half_open_cookies =
+		(uint32_t)((uint64_t)half_open * conf->syn_cookies_above / 100);
+	ret_limits->syn_cookies =
+		conf->syn_cookies == CONF_COOKIES_ALWAYS  ? STACK_COOKIES_ALWAYS
+		: conf->syn_cookies == CONF_COOKIES_NEVER ? STACK_COOKIES_NEVER
+							  : STACK_COOKIES_AUTO;
+}
+
 static int daemon_workers_init(struct daemon *d)
 {
 	struct worker_setup setup = {
 		.n_workers = d->conf->workers,
 		.arena = &d->arena,
-		.mtu = (uint16_t)d->conf->tun.mtu,
 		.instance = d->instance,
 		.pcap_path = d->options.pcap_path,
 	};
 	int err = 0;
 
+	daemon_limits(d->conf, &setup.limits);
 	if (setup.n_workers > 1)
 		err = handover_new(&d->handover, setup.n_workers,
-				   worker_packet_max(setup.mtu));
+				   worker_packet_max(setup.limits.mtu));
 	setup.handover = d->handover;
 	while (!err && d->n_workers < setup.n_workers) {
 		setup.index = d->n_workers;

@@ -177,6 +177,7 @@ static void registry_setup(const struct conf_group *cg,
 			.priority = cg->priority,
 			.vip_mask = cg->vip_mask,
 			.max_connections = cg->max_connections,
+			.max_per_source = cg->max_per_source,
 			.shared_count = &rg->connections,
 			.ack_window_bytes = cg->ack_window_bytes == CONF_ACK_WINDOW_AUTO
 						    ? STACK_ACK_WINDOW_AUTO

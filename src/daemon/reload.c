@@ -45,6 +45,10 @@ static void reload_keep(const struct conf *running, struct conf *wanted)
 	wanted->max_connections = running->max_connections;
 	wanted->workers = running->workers;
 	wanted->transmit_buffer_bytes = running->transmit_buffer_bytes;
+	wanted->half_open_max = running->half_open_max;
+	wanted->half_open_per_source = running->half_open_per_source;
+	wanted->syn_cookies = running->syn_cookies;
+	wanted->syn_cookies_above = running->syn_cookies_above;
 	memcpy(wanted->state_dir, running->state_dir,
 	       sizeof(wanted->state_dir));
 	wanted->tun = running->tun;

@@ -332,10 +332,9 @@ static int worker_init(struct worker *w)
 		.turn_end = worker_turn_end,
 		.ctx = w,
 	};
-	struct stack_limits limits;
 	int err = 0;
 
-	w->stride = worker_packet_max(w->setup.mtu);
+	w->stride = worker_packet_max(w->setup.limits.mtu);
 	w->batch = aligned_alloc(64, WORKER_BATCH * w->stride);
 	if (!w->batch)
 		return -ENOMEM;
@@ -349,10 +348,9 @@ static int worker_init(struct worker *w)
 			 clock_now_us());
 	if (err < 0)
 		return err;
-	stack_limits_init(&limits, w->setup.mtu);
 	/* What is reassembled here may be another worker's. */
-	limits.packet_max = (uint32_t)w->stride;
-	w->st = stack_new(&w->shard, w->setup.n_workers, &ops, &limits,
+	w->setup.limits.packet_max = (uint32_t)w->stride;
+	w->st = stack_new(&w->shard, w->setup.n_workers, &ops, &w->setup.limits,
 			  clock_now_us());
 	if (!w->st)
 		return -ENOMEM;

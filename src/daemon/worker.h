@@ -31,7 +31,7 @@ struct worker_setup {
 	uint32_t index, n_workers;
 	const struct arena *arena; /* borrowed */
 	int tun_fd; /* borrowed; one packet per read and write */
-	uint16_t mtu; /* bytes */
+	struct stack_limits limits;
 	/* Borrowed, for worker_packet_max() bytes; NULL with one worker. */
 	struct handover *handover;
 	uint64_t instance;

@@ -153,8 +153,30 @@ static void conn_gauge(struct stack *st, uint8_t state, int by)
 {
 	if (state == TCP_TIME_WAIT)
 		st->time_wait += (uint32_t)by;
-	else if (state >= TCP_ESTABLISHED && state < TCP_TIME_WAIT)
+	else if (tcp_state_open(state))
 		st->established += (uint32_t)by;
+}
+
+/* Sources are counted for half-open connections, and for open ones. */
+static void conn_count_source(struct conn *c, uint8_t from, uint8_t to)
+{
+	struct stack *st = c->st;
+	bool was = tcp_state_open(from), is = tcp_state_open(to);
+	struct tuple tuple;
+
+	if (!(c->r->flags & REC_HALF_OPEN) &&
+	    (was == is || !st->conn_sources.width))
+		return;
+	shard_rec_tuple(st->sh, c->ri, &tuple);
+	if (c->r->flags & REC_HALF_OPEN)
+		source_sub(&st->half_open_sources,
+			   source_hash(st->header, &tuple, 0));
+	if (is && !was)
+		source_add(&st->conn_sources,
+			   source_hash(st->header, &tuple, c->r->group));
+	else if (was && !is)
+		source_sub(&st->conn_sources,
+			   source_hash(st->header, &tuple, c->r->group));
 }
 
 void conn_set_state(struct conn *c, uint8_t to)
@@ -167,6 +189,8 @@ void conn_set_state(struct conn *c, uint8_t to)
 	conn_gauge(st, from, -1);
 	conn_gauge(st, to, 1);
 	c->r->state = to;
+	if (to != TCP_SYN_RECEIVED)
+		conn_count_source(c, from, to);
 	if (c->r->flags & REC_HALF_OPEN && to != TCP_SYN_RECEIVED) {
 		c->r->flags &= (uint16_t)~REC_HALF_OPEN;
 		st->half_open--;

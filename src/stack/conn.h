@@ -110,7 +110,12 @@ static inline struct stack_group_stats *conn_stats(const struct conn *c)
 	return c->st->group_stats[c->r->group];
 }
 
-/* isn.c: RFC 6528 initial sequence number, and the timestamp clock's offset. */
+/*
+ * isn.c: RFC 6528 initial sequence number, and the timestamp clock's offset.
+ * isn_prf: what both are made of; a and b tell other uses apart.
+ */
+uint64_t isn_prf(const struct stack *st, const struct tuple *tuple, uint64_t a,
+		 uint64_t b);
 uint32_t isn_make(const struct stack *st, const struct tuple *tuple,
 		  uint64_t now_us);
 uint32_t isn_ts_offset(const struct stack *st, const struct tuple *tuple);
@@ -121,8 +126,19 @@ static inline uint32_t conn_ts_now(const struct conn *c)
 	return (uint32_t)(c->now_us / USEC_PER_MSEC) + c->b->ts_off;
 }
 
-/* listen.c: a SYN for no connection. */
+/* listen.c: a segment for no connection. */
 void listen_input(struct stack *st, const struct seg *seg, uint64_t now_us);
+/*
+ * RFC 6191: a SYN that is newer than a connection in TIME-WAIT, which ends and
+ * makes room for it. c must not be used after.
+ */
+void listen_reuse(struct conn *c, const struct seg *seg);
+/*
+ * SYN_RECEIVED, and seg acknowledges something else than our SYN: the client
+ * may have gone by a cookie that an earlier SYN was answered with. If so, the
+ * connection becomes that one. Returns whether it did.
+ */
+bool listen_adopt(struct conn *c, const struct seg *seg);
 /* SYN_HELD to SYN_RECEIVED. */
 void listen_accept(struct conn *c);
 /* SYN_HELD: RST, counted; the connection is over. */

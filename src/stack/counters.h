@@ -22,6 +22,9 @@
 	C(msgs_out, "replies and pushes taken from applications")                 \
 	C(conn_accepted, "connections established")                               \
 	C(conn_refused, "connection requests refused with a RST")                 \
+	C(cookies_sent, "SYNs answered with a cookie instead of a record")        \
+	C(cookies_accepted, "connections established by a cookie")                \
+	C(cookies_failed, "ACKs for no connection that were no cookie")           \
 	C(conn_reset_in, "connections ended by a RST of the client")              \
 	C(conn_reset_out, "connections ended by a RST of ours")                   \
 	C(conn_timed_out,                                                         \
@@ -123,6 +126,9 @@
 	C(drop_group_full,                                                        \
 	  "SYNs refused: max-connections of every group reached")                 \
 	C(drop_half_open, "SYNs dropped: too many half-open connections")         \
+	C(drop_source_half_open,                                                  \
+	  "SYNs dropped: too many half-open connections of one source")           \
+	C(drop_source_full, "SYNs refused: max-per-source reached")               \
 	C(drop_no_record, "SYNs dropped: the arena is full")                      \
 	C(drop_no_block, "segments dropped: no active block left")                \
 	C(drop_pool_full,                                                         \

@@ -222,7 +222,7 @@ static bool input_ack(struct conn *c, const struct seg *seg)
 		return false;
 	}
 	if (c->r->state == TCP_SYN_RECEIVED) {
-		if (seg->ack != b->snd_nxt) {
+		if (seg->ack != b->snd_nxt && !listen_adopt(c, seg)) {
 			stack_count(c->st, SC_drop_ack_range);
 			respond_reset(c->st, seg);
 			return false;
@@ -383,10 +383,7 @@ static void input_time_wait(struct conn *c, const struct seg *seg)
 	if (seg->flags & TH_RST)
 		return;
 	if ((seg->flags & (TH_SYN | TH_ACK)) == TH_SYN && newer && unclaimed) {
-		struct stack *st = c->st;
-
-		conn_end(c, false);
-		listen_input(st, seg, c->now_us);
+		listen_reuse(c, seg);
 		return;
 	}
 	if (!conn_activate(c))

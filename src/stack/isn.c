@@ -1,20 +1,34 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <string.h>
 
+#include "base/bytes.h"
 #include "stack/conn.h"
 
-static uint64_t isn_hash(const struct stack *st, const struct tuple *tuple)
+/* SipHash-2-4: what comes out goes out on the wire (base/siphash.h). */
+#define ISN_ROUNDS 2u
+#define ISN_FINAL_ROUNDS 4u
+
+uint64_t isn_prf(const struct stack *st, const struct tuple *tuple, uint64_t a,
+		 uint64_t b)
 {
 	struct siphash_key key = { st->header->secret[2],
 				   st->header->secret[3] };
-	uint64_t a, b,
-		ports = (uint64_t)tuple->remote_port << 32 |
-			(uint64_t)tuple->local_port << 16 |
-			(uint64_t)tuple->vip << 8 | tuple->v6;
+	struct siphash_state s = siphash_start(&key);
+	uint64_t words[5] = { 0, 0, 0, a, b };
 
-	memcpy(&a, tuple->remote, 8);
-	memcpy(&b, tuple->remote + 8, 8);
-	return siphash13_u64x5(&key, a, b, ports, 0, 0);
+	memcpy(words, tuple->remote, 16);
+	words[2] = (uint64_t)tuple->remote_port << 32 |
+		   (uint64_t)tuple->local_port << 16 |
+		   (uint64_t)tuple->vip << 8 | tuple->v6;
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+		siphash_word(&s, words[i], ISN_ROUNDS);
+	siphash_word(&s, siphash_last_word(0, sizeof(words)), ISN_ROUNDS);
+	return siphash_finish(&s, ISN_FINAL_ROUNDS);
+}
+
+static uint64_t isn_hash(const struct stack *st, const struct tuple *tuple)
+{
+	return isn_prf(st, tuple, 0, 0);
 }
 
 /* RFC 6528 section 3: ISN = M + F(tuple, key), M a clock of 4 us. */

@@ -1,10 +1,28 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Passive open: RFC 9293 section 3.10.7.2, and to which group a connection
- * goes.
+ * Passive open: RFC 9293 section 3.10.7.2, to which group a connection goes,
+ * and what keeps a flood of SYNs from taking all there is.
+ *
+ *	SYN --listen_pick--> group --listen_judge--+--> record and block, SYN-ACK
+ *	                                           +--> SYN-ACK with a cookie
+ *	                                           +--> nothing
+ *	                                           '--> RST
+ *	ACK for no connection --a cookie of ours?--> record and block, at once
+ *
+ * A SYN says nothing about where it comes from, so none is refused for what
+ * other SYNs with its source address did: in excess of a half-open limit it is
+ * answered with a cookie, which costs nothing to keep (RFC 4987 3.6). Only
+ * open connections, whose clients have proved their addresses, count towards
+ * max-per-source. Where the application accepts there must be a record to show
+ * it: no cookies, and what is in excess is dropped.
+ *
+ * A cookie's ACK may be lost; the client's first segment of text then is as
+ * good. If that is lost too, its second one, which doesn't tell the client's
+ * ISN, gets a RST.
  */
 #include "base/bytes.h"
 #include "stack/conn.h"
+#include "stack/cookie.h"
 #include "stack/options.h"
 
 static bool listen_has_room(const struct stack_group *g)
@@ -24,10 +42,11 @@ static bool listen_serves(const struct stack_group *g,
 /*
  * Among the groups of the port (sorted by priority): the first priority in
  * which any has room, and there in turn. *ret_full: there are groups, but none
- * has room.
+ * has room. cookie: only those that take connections by cookies.
  */
-static struct stack_group *
-listen_pick(struct stack *st, const struct tuple *tuple, bool *ret_full)
+static struct stack_group *listen_pick(struct stack *st,
+				       const struct tuple *tuple, bool cookie,
+				       bool *ret_full)
 {
 	struct stack_group *pick = NULL;
 	uint32_t candidates = 0, turn = st->turn++;
@@ -37,7 +56,8 @@ listen_pick(struct stack *st, const struct tuple *tuple, bool *ret_full)
 	     id = st->group_next[id]) {
 		struct stack_group *g = st->groups[id];
 
-		if (!listen_serves(g, tuple))
+		if (!listen_serves(g, tuple) ||
+		    (cookie && g->accept != STACK_ACCEPT_AUTO))
 			continue;
 		*ret_full = true;
 		if (!listen_has_room(g))
@@ -93,7 +113,11 @@ static void listen_options(struct stack *st, struct rec *r,
 static void listen_count(struct conn *c)
 {
 	struct stack_group_stats *stats = conn_stats(c);
+	struct tuple tuple;
 
+	shard_rec_tuple(c->st->sh, c->ri, &tuple);
+	source_add(&c->st->half_open_sources,
+		   source_hash(c->st->header, &tuple, 0));
 	c->r->flags |= REC_HALF_OPEN;
 	c->st->half_open++;
 	counter_add(&stats->half_open, 1);
@@ -103,28 +127,71 @@ static void listen_count(struct conn *c)
 					  memory_order_relaxed);
 }
 
-static void listen_open(struct stack *st, const struct stack_group *g,
-			const struct seg *seg, uint64_t now_us)
+/* A record and block for the segment's tuple. False (counted) without. */
+static bool listen_new(struct stack *st, const struct stack_group *g,
+		       const struct seg *seg, uint64_t now_us,
+		       struct conn *ret_conn)
 {
 	uint32_t ri = shard_rec_new(st->sh, &seg->tuple, seg->hash);
-	struct conn c;
 	struct rec *r;
 
 	if (ri == NIL) {
 		stack_count(st, SC_drop_no_record);
-		return;
+		return false;
 	}
 	r = &st->sh->recs[ri];
 	r->group = g->id;
-	r->irs = seg->seq;
-	r->iss = isn_make(st, &seg->tuple, now_us);
 	r->last_active = (uint32_t)(now_us / (REC_TICK_MS * USEC_PER_MSEC));
-	listen_options(st, r, seg);
-	conn_view(st, ri, now_us, &c);
-	if (!conn_activate(&c)) {
-		shard_rec_free(st->sh, ri);
+	conn_view(st, ri, now_us, ret_conn);
+	return true;
+}
+
+/* The block comes last: what it begins with is read from the record. */
+static bool listen_activate(struct conn *c)
+{
+	if (conn_activate(c))
+		return true;
+	shard_rec_free(c->st->sh, c->ri);
+	return false;
+}
+
+/* SYN_RECEIVED, as RFC 9293 3.10.7.2 leaves it. */
+static void listen_received(struct conn *c)
+{
+	struct blk *b = c->b;
+
+	conn_set_state(c, TCP_SYN_RECEIVED);
+	b->snd_una = c->r->iss;
+	b->snd_nxt = c->r->iss + 1;
+	b->snd_end = c->r->iss + 1;
+	b->events = 0;
+}
+
+/* To SYN_RECEIVED: the SYN-ACK goes out with the flush. */
+void listen_accept(struct conn *c)
+{
+	struct blk *b = c->b;
+
+	listen_received(c);
+	b->life_at = c->now_us + TCP_HANDSHAKE_US;
+	b->rexmit_at = c->now_us + TCP_RTO_INIT_US;
+	b->rtt.timed_at_us = c->now_us;
+	conn_mark(c, BLK_SYNACK_NOW);
+	conn_arm(c);
+}
+
+static void listen_open(struct stack *st, const struct stack_group *g,
+			const struct seg *seg, uint32_t iss, uint64_t now_us)
+{
+	struct conn c;
+
+	if (!listen_new(st, g, seg, now_us, &c))
 		return;
-	}
+	c.r->irs = seg->seq;
+	c.r->iss = iss;
+	listen_options(st, c.r, seg);
+	if (!listen_activate(&c))
+		return;
 	if (g->accept != STACK_ACCEPT_APPLICATION) {
 		listen_accept(&c);
 		listen_count(&c);
@@ -138,47 +205,255 @@ static void listen_open(struct stack *st, const struct stack_group *g,
 	conn_arm(&c);
 }
 
-/* To SYN_RECEIVED: the SYN-ACK goes out with the flush. */
-void listen_accept(struct conn *c)
+/*
+ * The window of a cookie's SYN-ACK, bytes: what the configuration alone says,
+ * so that it is known when the cookie comes back.
+ */
+static uint32_t listen_cookie_window(const struct stack *st,
+				     const struct stack_group *g)
 {
-	struct blk *b = c->b;
+	uint64_t pool = (uint64_t)st->pools[g->pool].limit_chunks * CHUNK_BYTES;
 
-	conn_set_state(c, TCP_SYN_RECEIVED);
-	b->snd_una = c->r->iss;
-	b->snd_nxt = c->r->iss + 1;
-	b->snd_end = c->r->iss + 1;
-	b->life_at = c->now_us + TCP_HANDSHAKE_US;
-	b->rexmit_at = c->now_us + TCP_RTO_INIT_US;
-	b->rtt.timed_at_us = c->now_us;
-	b->events = 0;
-	conn_mark(c, BLK_SYNACK_NOW);
-	conn_arm(c);
+	return (uint32_t)min_u64(min_u32(st->limits.rcv_window_max, UINT16_MAX),
+				 pool);
+}
+
+static void listen_send_cookie(struct stack *st, const struct stack_group *g,
+			       const struct seg *seg, uint64_t now_us)
+{
+	struct respond what = { .flags = TH_SYN | TH_ACK };
+	const struct tuple *tuple = &seg->tuple;
+	struct rec r = { .group = g->id };
+
+	listen_options(st, &r, seg);
+	what.seq = cookie_make(st, tuple, seg->seq, r.mss, now_us);
+	what.ack = seg->seq + 1;
+	what.wnd = (uint16_t)listen_cookie_window(st, g);
+	what.opts.has_mss = true;
+	what.opts.mss = (uint16_t)(st->limits.mtu - (tuple->v6 ? 60u : 40u));
+	if (r.flags & REC_TS) {
+		uint32_t ts_now = (uint32_t)(now_us / USEC_PER_MSEC) +
+				  isn_ts_offset(st, tuple);
+
+		what.opts.has_ts = true;
+		what.opts.tsval = cookie_ts_pack(&r, ts_now);
+		what.opts.tsecr = r.ts_recent;
+		what.opts.has_wscale = r.flags & REC_WSCALE;
+		what.opts.wscale = r.wscale >> 4;
+		what.opts.sack_ok = r.flags & REC_SACK;
+		if (r.flags & REC_ECN)
+			what.flags |= TH_ECE;
+	}
+	respond_send(st, tuple, &what);
+	stack_count(st, SC_cookies_sent);
+	st->cookies_until_us = now_us + COOKIE_LIFE_US;
+}
+
+/* What a cookie and its ACK say of the connection. */
+static void listen_from_cookie(struct conn *c, const struct seg *seg,
+			       uint16_t mss)
+{
+	struct stack *st = c->st;
+	struct rec *r = c->r;
+	uint32_t ours = st->limits.mtu - (seg->tuple.v6 ? 60u : 40u);
+
+	r->irs = seg->seq - 1;
+	r->iss = seg->ack - 1;
+	r->mss = (uint16_t)min_u32(mss, ours);
+	r->flags &= (uint16_t) ~(REC_TS | REC_WSCALE | REC_SACK | REC_ECN);
+	r->wscale = 0;
+	if (seg->opts.has_ts) {
+		r->flags |= REC_TS;
+		r->ts_recent = seg->opts.tsval;
+		cookie_ts_unpack(r, seg->opts.tsecr, listen_shift(st));
+	}
+	if (!c->g->ecn)
+		r->flags &= (uint16_t)~REC_ECN;
+}
+
+static bool listen_may_be_cookie(const struct stack *st, const struct seg *seg,
+				 uint64_t now_us)
+{
+	return now_us < st->cookies_until_us &&
+	       (seg->flags & (TH_SYN | TH_ACK | TH_RST)) == TH_ACK;
+}
+
+static uint16_t listen_check_cookie(const struct stack *st,
+				    const struct seg *seg, uint64_t now_us)
+{
+	return cookie_check(st, &seg->tuple, seg->seq - 1, seg->ack - 1,
+			    now_us);
+}
+
+static bool listen_source_full(const struct stack *st,
+			       const struct stack_group *g,
+			       const struct tuple *tuple, uint32_t more)
+{
+	return g->max_per_source &&
+	       source_count(&st->conn_sources,
+			    source_hash(st->header, tuple, g->id)) +
+			       more >=
+		       g->max_per_source;
+}
+
+/* The group that a connection may go to, or NULL (counted). */
+static struct stack_group *listen_group(struct stack *st,
+					const struct tuple *tuple, bool cookie)
+{
+	bool full;
+	struct stack_group *g = listen_pick(st, tuple, cookie, &full);
+
+	if (!g) {
+		stack_count(st,
+			    full ? SC_drop_group_full : SC_drop_closed_port);
+	} else if (listen_source_full(st, g, tuple, 0)) {
+		stack_count(st, SC_drop_source_full);
+		full = true;
+		g = NULL;
+	}
+	if (!g && full)
+		stack_count(st, SC_conn_refused);
+	return g;
+}
+
+/*
+ * RFC 4987 3.6: does an ACK for no connection bring back a cookie? Then it
+ * makes one, as if its SYN had, and is its first segment. Returns false when it
+ * is to be answered with a RST.
+ */
+static bool listen_cookie(struct stack *st, const struct seg *seg,
+			  uint64_t now_us)
+{
+	struct stack_group *g;
+	struct conn c;
+	uint16_t mss;
+
+	if (!listen_may_be_cookie(st, seg, now_us))
+		return false;
+	mss = listen_check_cookie(st, seg, now_us);
+	if (!mss) {
+		stack_count(st, SC_cookies_failed);
+		return false;
+	}
+	g = listen_group(st, &seg->tuple, true);
+	if (!g || !listen_new(st, g, seg, now_us, &c))
+		return false;
+	listen_from_cookie(&c, seg, mss);
+	/* Without a block: the client sends again, and the cookie is still good. */
+	if (!listen_activate(&c))
+		return true;
+	listen_received(&c);
+	listen_count(&c);
+	c.b->rcv_adv = seg->seq + listen_cookie_window(st, g);
+	stack_count(st, SC_cookies_accepted);
+	input_conn(&c, seg);
+	return true;
+}
+
+bool listen_adopt(struct conn *c, const struct seg *seg)
+{
+	uint16_t mss;
+
+	if (c->g->accept != STACK_ACCEPT_AUTO ||
+	    !listen_may_be_cookie(c->st, seg, c->now_us) ||
+	    seg->seq != c->r->irs + 1)
+		return false;
+	mss = listen_check_cookie(c->st, seg, c->now_us);
+	if (!mss)
+		return false;
+	listen_from_cookie(c, seg, mss);
+	c->b->snd_una = c->r->iss;
+	c->b->snd_nxt = c->b->snd_end = c->r->iss + 1;
+	c->b->rcv_adv = seq_max(c->b->rcv_adv,
+				seg->seq + listen_cookie_window(c->st, c->g));
+	c->b->rtt.timed_at_us = 0;
+	stack_count(c->st, SC_cookies_accepted);
+	return true;
+}
+
+/* So few records that they are kept for those who complete the handshake. */
+static bool listen_few_records(const struct stack *st)
+{
+	uint32_t left = st->sh->n_recs - bitmap_used_count(&st->sh->rec_map);
+
+	return left && left <= st->sh->n_recs / 64;
+}
+
+/* Too much of what is half-open, and what that is counted as. */
+static bool listen_excess(const struct stack *st, const struct stack_group *g,
+			  const struct tuple *tuple,
+			  enum stack_counter *ret_drop)
+{
+	const struct stack_limits *limits = &st->limits;
+	uint32_t source = source_count(&st->half_open_sources,
+				       source_hash(st->header, tuple, 0));
+
+	*ret_drop = SC_drop_half_open;
+	if (st->half_open >= limits->half_open_max)
+		return true;
+	*ret_drop = SC_drop_source_half_open;
+	return (limits->half_open_per_source &&
+		source >= limits->half_open_per_source) ||
+	       listen_source_full(st, g, tuple, source);
+}
+
+static void listen_syn(struct stack *st, const struct seg *seg, uint64_t now_us)
+{
+	const struct stack_limits *limits = &st->limits;
+	struct stack_group *g = listen_group(st, &seg->tuple, false);
+	enum stack_counter drop;
+	bool cookies, excess;
+
+	if (!g) {
+		respond_reset(st, seg);
+		return;
+	}
+	cookies = g->accept == STACK_ACCEPT_AUTO &&
+		  limits->syn_cookies != STACK_COOKIES_NEVER;
+	excess = listen_excess(st, g, &seg->tuple, &drop);
+	if (excess && !cookies)
+		stack_count(st, drop);
+	else if (cookies &&
+		 (excess || limits->syn_cookies == STACK_COOKIES_ALWAYS ||
+		  st->half_open >= limits->half_open_cookies ||
+		  listen_few_records(st)))
+		listen_send_cookie(st, g, seg, now_us);
+	else
+		listen_open(st, g, seg, isn_make(st, &seg->tuple, now_us),
+			    now_us);
 }
 
 void listen_input(struct stack *st, const struct seg *seg, uint64_t now_us)
 {
-	struct stack_group *g;
-	bool full;
+	if ((seg->flags & (TH_SYN | TH_ACK | TH_RST)) == TH_SYN) {
+		listen_syn(st, seg, now_us);
+		return;
+	}
+	/* CLOSED and LISTEN: 3.10.7.1, 3.10.7.2 first to third. */
+	if (seg->flags & TH_RST || listen_cookie(st, seg, now_us))
+		return;
+	stack_count(st, SC_drop_no_conn);
+	respond_reset(st, seg);
+}
 
-	if ((seg->flags & (TH_SYN | TH_ACK | TH_RST)) != TH_SYN) {
-		/* CLOSED and LISTEN: 3.10.7.1, 3.10.7.2 first to third. */
-		if (!(seg->flags & TH_RST))
-			stack_count(st, SC_drop_no_conn);
+/*
+ * RFC 6191: the new ISN lies above all that the old connection sent. So no
+ * cookie; the old record makes room for the new one.
+ */
+void listen_reuse(struct conn *c, const struct seg *seg)
+{
+	uint32_t snd_nxt = c->r->iss + 1 + (uint32_t)c->r->snd_off + 1;
+	struct stack *st = c->st;
+	uint64_t now_us = c->now_us;
+	struct stack_group *g;
+
+	conn_end(c, false);
+	g = listen_group(st, &seg->tuple, false);
+	if (g)
+		listen_open(st, g, seg,
+			    seq_max(isn_make(st, &seg->tuple, now_us),
+				    snd_nxt + 1),
+			    now_us);
+	else
 		respond_reset(st, seg);
-		return;
-	}
-	g = listen_pick(st, &seg->tuple, &full);
-	if (!g) {
-		stack_count(st,
-			    full ? SC_drop_group_full : SC_drop_closed_port);
-		if (full)
-			stack_count(st, SC_conn_refused);
-		respond_reset(st, seg);
-		return;
-	}
-	if (st->half_open >= st->limits.half_open_max) {
-		stack_count(st, SC_drop_half_open);
-		return;
-	}
-	listen_open(st, g, seg, now_us);
 }

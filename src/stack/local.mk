@@ -14,6 +14,8 @@ src_stack_libstack_la_SOURCES = \
 	src/stack/checksum.h \
 	src/stack/conn.c \
 	src/stack/conn.h \
+	src/stack/cookie.c \
+	src/stack/cookie.h \
 	src/stack/counters.h \
 	src/stack/frag.c \
 	src/stack/frag.h \
@@ -36,6 +38,8 @@ src_stack_libstack_la_SOURCES = \
 	src/stack/sack.c \
 	src/stack/sack.h \
 	src/stack/seg.h \
+	src/stack/source.c \
+	src/stack/source.h \
 	src/stack/stack.c \
 	src/stack/stack.h \
 	src/stack/state.c \

@@ -19,10 +19,58 @@ void stack_limits_init(struct stack_limits *limits, uint16_t mtu)
 		.frag_datagrams = 64,
 		.frag_per_source = 8,
 		.half_open_max = 65536,
+		.half_open_cookies = 32768,
+		.half_open_per_source = 1024,
+		.syn_cookies = STACK_COOKIES_AUTO,
 		.rcv_window_max = UINT8_MAX * REC_ADV_UNIT,
 		.snd_queue_max = (uint32_t)(4 * MIB),
 		.ooo_chunks_max = 2048,
 	};
+}
+
+/* Cells per row of the count of half-open connections. */
+#define SOURCES_HALF_OPEN 8192u
+
+static int stack_table_init(struct source_table *t, uint32_t width)
+{
+	t->cells = calloc((size_t)width * SOURCE_ROWS, sizeof(*t->cells));
+	if (!t->cells)
+		return -ENOMEM;
+	t->width = width;
+	return 0;
+}
+
+/* Count what is there: half-open connections by source, or all others. */
+static void stack_count_sources(struct stack *st, bool open)
+{
+	struct shard *sh = st->sh;
+
+	for (uint32_t ri = bitmap_next_used(&sh->rec_map, 0); ri != BITMAP_NONE;
+	     ri = bitmap_next_used(&sh->rec_map, ri + 1)) {
+		const struct rec *r = &sh->recs[ri];
+		struct tuple tuple;
+
+		shard_rec_tuple(sh, ri, &tuple);
+		if (open && tcp_state_open(r->state))
+			source_add(&st->conn_sources,
+				   source_hash(st->header, &tuple, r->group));
+		else if (!open && r->flags & REC_HALF_OPEN)
+			source_add(&st->half_open_sources,
+				   source_hash(st->header, &tuple, 0));
+	}
+}
+
+/* max-per-source needs the count; until then there is none to keep. */
+static int stack_source_table(struct stack *st)
+{
+	uint32_t width = max_u32(st->sh->n_recs / SOURCE_ROWS, 1024);
+
+	if (st->conn_sources.width)
+		return 0;
+	if (stack_table_init(&st->conn_sources, width) < 0)
+		return -ENOMEM;
+	stack_count_sources(st, true);
+	return 0;
 }
 
 struct stack *stack_new(struct shard *sh, uint32_t workers,
@@ -48,6 +96,11 @@ struct stack *stack_new(struct shard *sh, uint32_t workers,
 	st->ready_head = st->ready_tail = NIL;
 	st->dirty_head = st->dirty_tail = NIL;
 	st->sweep_at_us = now_us;
+	if (stack_table_init(&st->half_open_sources, SOURCES_HALF_OPEN) < 0) {
+		free(st);
+		return NULL;
+	}
+	stack_count_sources(st, false);
 	return st;
 }
 
@@ -60,6 +113,8 @@ void stack_free(struct stack *st)
 		free(st->group_stats[i]);
 	}
 	free(st->frags);
+	free(st->half_open_sources.cells);
+	free(st->conn_sources.cells);
 	free(st);
 }
 
@@ -93,6 +148,8 @@ int stack_group_set(struct stack *st, const struct stack_group *group)
 	if (!id || id >= STACK_GROUPS_MAX || group->pool >= STACK_POOLS_MAX ||
 	    !group->port)
 		return -EINVAL;
+	if (group->max_per_source && stack_source_table(st) < 0)
+		return -ENOMEM;
 	g = st->groups[id];
 	if (g && g->port != group->port)
 		return -EINVAL;

@@ -37,6 +37,7 @@
 #include "base/counter.h"
 #include "stack/counters.h"
 #include "stack/seg.h"
+#include "stack/source.h"
 #include "stack/state.h"
 
 #define STACK_GROUPS_MAX 1024u /* ids 1..1023 */
@@ -48,6 +49,11 @@ enum stack_ack_mode {
 	STACK_ACK_DEFERRED,
 	STACK_ACK_DELIVERED,
 	STACK_ACK_IMMEDIATE
+};
+enum stack_cookie_mode {
+	STACK_COOKIES_AUTO, /* under pressure */
+	STACK_COOKIES_ALWAYS,
+	STACK_COOKIES_NEVER
 };
 #define STACK_ACK_WINDOW_AUTO UINT32_MAX
 
@@ -65,6 +71,7 @@ struct stack_group {
 	int32_t priority; /* higher first */
 	uint64_t vip_mask; /* bit i: VIP i */
 	uint32_t max_connections; /* over all workers; 0: no limit */
+	uint32_t max_per_source; /* of this worker's; 0: no limit */
 	_Atomic uint32_t *
 		shared_count; /* all workers' count; used with max_connections */
 	uint32_t ack_window_bytes; /* 0: never; STACK_ACK_WINDOW_AUTO */
@@ -123,6 +130,9 @@ struct stack_limits {
 	uint16_t frag_datagrams; /* under reassembly at a time, of this worker */
 	uint16_t frag_per_source; /* of these, from one IPv4 address or IPv6 /64 */
 	uint32_t half_open_max; /* of this worker */
+	uint32_t half_open_cookies; /* cookies from so many on */
+	uint32_t half_open_per_source; /* of this worker; 0: no limit */
+	uint8_t syn_cookies; /* enum stack_cookie_mode */
 	uint32_t rcv_window_max; /* per connection, bytes */
 	uint32_t snd_queue_max; /* per connection, bytes */
 	uint16_t ooo_chunks_max; /* per connection */
@@ -145,6 +155,9 @@ struct stack {
 	uint32_t ready_head, ready_tail; /* blocks with events */
 	uint32_t dirty_head, dirty_tail; /* blocks with output */
 	uint32_t half_open;
+	uint64_t cookies_until_us; /* a cookie that was sent may come back */
+	struct source_table half_open_sources;
+	struct source_table conn_sources; /* from the first max_per_source on */
 	uint32_t established, time_wait; /* gauges */
 	uint32_t challenge_left; /* RFC 5961 section 7 */
 	uint64_t challenge_until_us;
@@ -168,7 +181,8 @@ void stack_free(struct stack *st);
 /*
  * Add a group, or replace the settings of the one with this id (its port may
  * not change: -EINVAL; its pool only without connections: -EBUSY). Copies
- * *group. Returns 0, -EINVAL, -EBUSY, -ENOMEM.
+ * *group. The first one with max_per_source has all connections counted.
+ * Returns 0, -EINVAL, -EBUSY, -ENOMEM.
  */
 int stack_group_set(struct stack *st, const struct stack_group *group);
 

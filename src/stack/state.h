@@ -38,6 +38,12 @@ enum tcp_state {
 	TCP_STATES
 };
 
+/* ESTABLISHED to LAST_ACK: open, or on its way to be closed. */
+static inline bool tcp_state_open(uint8_t state)
+{
+	return state >= TCP_ESTABLISHED && state < TCP_TIME_WAIT;
+}
+
 /* "ESTABLISHED"; "?" for a number that is no state. */
 const char *tcp_state_name(uint8_t state);
 

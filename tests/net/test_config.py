@@ -18,6 +18,10 @@ max-connections = 1000
 workers = 1
 state-dir = "/tmp"
 transmit-buffer = "16M"
+half-open-max = 65536
+half-open-per-source = 1024
+syn-cookies = "auto"
+syn-cookies-above = 50
 tun "xtcp0" {
     vip = {"192.0.2.10", "2001:db8::10"}
     mtu = 1500
@@ -40,6 +44,7 @@ pool "chat" {
         ack-window = "auto"
         priority = 0
         max-connections = 0
+        max-per-source = 0
         balance = "sticky"
         idle-timeout = 0
         keepalive = 0
@@ -117,6 +122,10 @@ def test_numbers_out_of_range():
     wrong_values((
         ("max-connections", ("0", "-1", "100000001", "99999999999999999999")),
         ("workers", ("-1", "65")),
+        ("half-open-max", ("0", "-1", "100000001")),
+        ("half-open-per-source", ("-1", "100000001")),
+        ("syn-cookies-above", ("-1", "101")),
+        ("max-per-source", ("-1", "100000001")),
         ("mtu", ("0", "1279", "65536", "-1500")),
         ("throttle-high", ("0", "101")),
         ("throttle-low", ("101", "-1")),
@@ -158,6 +167,7 @@ def test_sizes():
 def test_words():
     wrong_values((
         ("offload", ('"maybe"', "2")),
+        ("syn-cookies", ('"sometimes"', "true")),
         ("accept", ('"manual"', '""', '"AUTO"')),
         ("announce", ('"never"',)),
         ("ack", ('"delayed"', '"none"')),

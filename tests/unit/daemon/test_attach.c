@@ -51,15 +51,14 @@ static void up(void)
 		.rx_bytes = 1 << 20,
 		.tx_bytes = 1 << 20,
 	};
-	struct worker_setup setup = { .n_workers = 1,
-				      .arena = &arena,
-				      .mtu = 1500 };
+	struct worker_setup setup = { .n_workers = 1, .arena = &arena };
 
 	log_set_sink(no_log, NULL);
 	ck_assert_int_eq(arena_create(&arena, NULL, &sizes), 0);
 	ck_assert_int_eq(
 		socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, tun), 0);
 	setup.tun_fd = tun[0];
+	stack_limits_init(&setup.limits, 1500);
 	ck_assert_int_eq(worker_new(&workers[0], &setup), 0);
 	registry_init(&registry, workers, 1, &conf);
 	ck_assert_int_eq(registry_apply(&registry, &conf), 0);

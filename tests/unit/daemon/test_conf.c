@@ -69,6 +69,10 @@ START_TEST(test_conf_defaults_are_those_of_the_manual)
 	ck_assert_uint_ge(c->workers, 1);
 	ck_assert_str_eq(c->state_dir, "/run/xtcpd");
 	ck_assert_uint_eq(c->transmit_buffer_bytes, 256 * MIB);
+	ck_assert_uint_eq(c->half_open_max, 65536);
+	ck_assert_uint_eq(c->half_open_per_source, 1024);
+	ck_assert_int_eq(c->syn_cookies, CONF_COOKIES_AUTO);
+	ck_assert_uint_eq(c->syn_cookies_above, 50);
 	ck_assert_uint_eq(c->tun.mtu, 1500);
 	ck_assert(c->tun.offload);
 	ck_assert_str_eq(c->control.path, "/run/xtcpd/control.sock");
@@ -87,6 +91,7 @@ START_TEST(test_conf_defaults_are_those_of_the_manual)
 	ck_assert_uint_eq(g->ack_window_bytes, CONF_ACK_WINDOW_AUTO);
 	ck_assert_int_eq(g->priority, 0);
 	ck_assert_uint_eq(g->max_connections, 0);
+	ck_assert_uint_eq(g->max_per_source, 0);
 	ck_assert_int_eq(g->balance, CONF_BALANCE_STICKY);
 	ck_assert_uint_eq(g->idle_timeout_ms, 0);
 	ck_assert_uint_eq(g->keepalive_ms, 0);
@@ -105,6 +110,8 @@ static const char full[] =
 	"workers = 3\n"
 	"state-dir = \"/var/lib/xtcpd\"\n"
 	"transmit-buffer = \"1G\"\n"
+	"half-open-max = 9 half-open-per-source = 8\n"
+	"syn-cookies = never syn-cookies-above = 7\n"
 	"/* the\n device */ tun \"tun7\" {\n"
 	"  vip = {\"192.0.2.10\",\n\t\"2001:db8::10\"}\n"
 	"  mtu = 9000 offload = no\n"
@@ -118,7 +125,7 @@ static const char full[] =
 	"    port = 5222 vip = \"2001:db8:0::10\"\n"
 	"    accept = \"application\" announce = true accept-timeout = 100\n"
 	"    ack = \"immediate\" ack-deadline = 200 ack-window = \"64K\"\n"
-	"    priority = -7 max-connections = 10 balance = \"least\"\n"
+	"    priority = -7 max-connections = 10 max-per-source = 6 balance = \"least\"\n"
 	"    idle-timeout = 1000 keepalive = 2000 user-timeout = 3000\n"
 	"    congestion = \"reno\" ecn = false on-backend-loss = \"reset\"\n"
 	"    backend \"x\" { address = \"unix:/b.sock\" streams = 2 max-inflight = 9 }\n"
@@ -136,6 +143,10 @@ START_TEST(test_conf_every_key_is_taken)
 	ck_assert_uint_eq(c->workers, 3);
 	ck_assert_str_eq(c->state_dir, "/var/lib/xtcpd");
 	ck_assert_uint_eq(c->transmit_buffer_bytes, GIB);
+	ck_assert_uint_eq(c->half_open_max, 9);
+	ck_assert_uint_eq(c->half_open_per_source, 8);
+	ck_assert_int_eq(c->syn_cookies, CONF_COOKIES_NEVER);
+	ck_assert_uint_eq(c->syn_cookies_above, 7);
 	ck_assert_str_eq(c->tun.name, "tun7");
 	ck_assert_uint_eq(c->tun.n_vips, 2);
 	ck_assert_uint_eq(c->tun.vips[0].family, 4);
@@ -178,6 +189,7 @@ START_TEST(test_conf_every_key_of_a_group_is_taken)
 	ck_assert_uint_eq(g->ack_window_bytes, 64 * KIB);
 	ck_assert_int_eq(g->priority, -7);
 	ck_assert_uint_eq(g->max_connections, 10);
+	ck_assert_uint_eq(g->max_per_source, 6);
 	ck_assert_int_eq(g->balance, CONF_BALANCE_LEAST);
 	ck_assert_uint_eq(g->idle_timeout_ms, 1000);
 	ck_assert_uint_eq(g->keepalive_ms, 2000);

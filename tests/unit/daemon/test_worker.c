@@ -51,10 +51,10 @@ static void up(void)
 			.index = i,
 			.n_workers = WORKERS,
 			.arena = &arena,
-			.mtu = 1500,
 			.handover = handover,
 		};
 
+		stack_limits_init(&setup.limits, 1500);
 		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK,
 					    0, tun[i]),
 				 0);

@@ -216,6 +216,7 @@ static uint32_t rig_build_ip(const struct rig_client *cl, uint8_t *buf,
 		buf[7] = 64;
 		memcpy(buf + 8, rig_cli6, 16);
 		memcpy(buf + 24, rig_vip6, 16);
+		buf[23] = (uint8_t)(buf[23] + cl->host);
 		return 40;
 	}
 	memset(buf, 0, 20);
@@ -225,6 +226,7 @@ static uint32_t rig_build_ip(const struct rig_client *cl, uint8_t *buf,
 	buf[9] = 6;
 	memcpy(buf + 12, rig_cli4, 4);
 	memcpy(buf + 16, rig_vip4, 4);
+	buf[15] = (uint8_t)(buf[15] + cl->host);
 	rig_put16(buf + 10, ~rig_sum(0, buf, 20) & 0xffff);
 	return 20;
 }

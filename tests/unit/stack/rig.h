@@ -51,6 +51,7 @@ struct rig {
 struct rig_client {
 	struct rig *rig;
 	bool v6, ts;
+	uint8_t host; /* added to the last byte of its address */
 	uint16_t port;
 	uint32_t iss, snd_nxt, rcv_nxt;
 	uint32_t srv_iss;

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Limits that keep one client from taking what is there for all. */
+#include <string.h>
+
+#include "../unit.h"
+#include "rig.h"
+#include "stack/conn.h"
+
+static void up(void)
+{
+	rig_up();
+}
+
+static void down(void)
+{
+	rig_down();
+}
+
+static void syn(struct rig_client *cl, uint16_t port, uint8_t host)
+{
+	rig_client(cl, port);
+	cl->host = host;
+	rig_input(cl, &(struct rig_seg){ .flags = TH_SYN,
+					 .seq = cl->iss,
+					 .syn_options = true });
+}
+
+static void open_one(struct rig_client *cl, uint16_t port, uint8_t host)
+{
+	syn(cl, port, host);
+	rig_expect(cl, TH_SYN | TH_ACK);
+	rig_ack(cl);
+	rig_expect_nothing();
+	for (uint32_t ri = 0; ri < rig.shard.n_recs; ri++) {
+		if (rig.shard.recs[ri].state &&
+		    rig.shard.recs[ri].remote_port == port)
+			cl->ri = ri;
+	}
+}
+
+START_TEST(test_half_open_limit_drops_where_the_application_accepts)
+{
+	struct rig_client cl = { 0 };
+
+	rig.group.accept = STACK_ACCEPT_APPLICATION;
+	rig_group();
+	rig.st->limits.half_open_max = 2;
+	for (uint16_t i = 0; i < 3; i++)
+		syn(&cl, (uint16_t)(1000 + i), 0);
+	rig_expect_nothing();
+	ck_assert_uint_eq(rig.st->half_open, 2);
+	ck_assert_uint_eq(rig_counter(SC_drop_half_open), 1);
+	/* One less: there is room again. */
+	ck_assert_int_eq(stack_refuse(rig.st, 0, rig.now_us), 0);
+	rig_expect(&cl, TH_RST | TH_ACK);
+	syn(&cl, 1002, 0);
+	ck_assert_uint_eq(rig.st->half_open, 2);
+}
+END_TEST
+
+START_TEST(test_half_open_limit_turns_to_cookies_elsewhere)
+{
+	struct rig_client cl = { 0 };
+
+	rig.st->limits.half_open_max = 2;
+	for (uint16_t i = 0; i < 3; i++) {
+		syn(&cl, (uint16_t)(1000 + i), 0);
+		rig_expect(&cl, TH_SYN | TH_ACK);
+	}
+	ck_assert_uint_eq(rig_counter(SC_cookies_sent), 1);
+	ck_assert_uint_eq(rig_counter(SC_drop_half_open), 0);
+}
+END_TEST
+
+START_TEST(test_half_open_per_source_spares_the_others)
+{
+	struct rig_client cl = { 0 };
+
+	rig.st->limits.half_open_per_source = 2;
+	for (uint16_t i = 0; i < 4; i++) {
+		syn(&cl, (uint16_t)(1000 + i), 0);
+		rig_expect(&cl, TH_SYN | TH_ACK);
+	}
+	ck_assert_uint_eq(rig.st->half_open, 2);
+	ck_assert_uint_eq(rig_counter(SC_cookies_sent), 2);
+	syn(&cl, 1000, 1);
+	rig_expect(&cl, TH_SYN | TH_ACK);
+	ck_assert_uint_eq(rig.st->half_open, 3);
+	/* They end: the source begins anew. */
+	rig_pass_us(60000000);
+	ck_assert_uint_eq(rig.st->half_open, 0);
+	rig.seen = rig.n_out;
+	syn(&cl, 1000, 0);
+	rig_expect(&cl, TH_SYN | TH_ACK);
+	ck_assert_uint_eq(rig.st->half_open, 1);
+}
+END_TEST
+
+START_TEST(test_half_open_per_source_drops_where_the_application_accepts)
+{
+	struct rig_client cl = { 0 };
+
+	rig.group.accept = STACK_ACCEPT_APPLICATION;
+	rig_group();
+	rig.st->limits.half_open_per_source = 1;
+	syn(&cl, 1000, 0);
+	syn(&cl, 1001, 0);
+	syn(&cl, 1002, 1);
+	ck_assert_uint_eq(rig.st->half_open, 2);
+	ck_assert_uint_eq(rig_counter(SC_drop_source_half_open), 1);
+}
+END_TEST
+
+START_TEST(test_max_per_source_refuses)
+{
+	struct rig_client cl[3] = { 0 }, other = { 0 };
+
+	rig.group.max_per_source = 2;
+	rig_group();
+	open_one(&cl[0], 1000, 0);
+	open_one(&cl[1], 1001, 0);
+	syn(&cl[2], 1002, 0);
+	rig_expect(&cl[2], TH_RST | TH_ACK);
+	ck_assert_uint_eq(rig_counter(SC_drop_source_full), 1);
+	ck_assert_uint_eq(rig_counter(SC_conn_refused), 1);
+	open_one(&other, 1002, 1);
+	stack_abort(rig.st, cl[0].ri, rig.now_us);
+	stack_flush(rig.st, rig.now_us);
+	rig_expect(&cl[0], TH_RST | TH_ACK);
+	open_one(&cl[2], 1002, 0);
+}
+END_TEST
+
+/* Whoever sends SYNs in a client's name can't keep the client out. */
+START_TEST(test_max_per_source_counts_no_half_open_ones)
+{
+	struct rig_client cl = { 0 };
+
+	rig.group.max_per_source = 2;
+	rig_group();
+	for (uint16_t i = 0; i < 10; i++) {
+		syn(&cl, (uint16_t)(2000 + i), 0);
+		rig_expect(&cl, TH_SYN | TH_ACK);
+	}
+	ck_assert_uint_eq(rig.st->half_open, 2);
+	open_one(&cl, 1000, 0);
+	open_one(&cl, 1001, 0);
+	ck_assert_uint_eq(rig_counter(SC_cookies_accepted), 2);
+	syn(&cl, 1002, 0);
+	rig_expect(&cl, TH_RST | TH_ACK);
+}
+END_TEST
+
+START_TEST(test_max_per_source_holds_for_cookies)
+{
+	struct rig_client cl[3] = { 0 };
+
+	rig.group.max_per_source = 2;
+	rig_group();
+	rig.st->limits.syn_cookies = STACK_COOKIES_ALWAYS;
+	for (uint16_t i = 0; i < 3; i++) {
+		syn(&cl[i], (uint16_t)(1000 + i), 0);
+		rig_expect(&cl[i], TH_SYN | TH_ACK);
+	}
+	rig_ack(&cl[0]);
+	rig_ack(&cl[1]);
+	rig_expect_nothing();
+	rig_ack(&cl[2]);
+	rig_expect(&cl[2], TH_RST);
+	ck_assert_uint_eq(rig_counter(SC_drop_source_full), 1);
+}
+END_TEST
+
+START_TEST(test_max_per_source_set_later_counts_what_is_there)
+{
+	struct rig_client cl = { 0 };
+
+	open_one(&cl, 1000, 0);
+	rig.group.max_per_source = 1;
+	rig_group();
+	syn(&cl, 1001, 0);
+	rig_expect(&cl, TH_RST | TH_ACK);
+}
+END_TEST
+
+static struct tuple source6(uint8_t at7, uint8_t at8)
+{
+	struct tuple tuple = { .v6 = true, .remote = { 0x20, 1 } };
+
+	tuple.remote[7] = at7;
+	tuple.remote[8] = at8;
+	return tuple;
+}
+
+START_TEST(test_source_is_a_64_bit_prefix_of_ipv6)
+{
+	struct tuple a = source6(1, 1), b = source6(1, 2), c = source6(2, 1);
+	uint64_t hash = source_hash(rig.st->header, &a, 1);
+
+	ck_assert_uint_eq(hash, source_hash(rig.st->header, &b, 1));
+	ck_assert_uint_ne(hash, source_hash(rig.st->header, &c, 1));
+	ck_assert_uint_ne(hash, source_hash(rig.st->header, &a, 2));
+}
+END_TEST
+
+START_TEST(test_source_count_is_never_too_low)
+{
+	static uint32_t cells[SOURCE_ROWS * 64];
+	struct source_table t = { .width = 64, .cells = cells };
+	uint64_t hashes[500];
+
+	for (uint32_t i = 0; i < 500; i++) {
+		struct tuple tuple = source6((uint8_t)i, 0);
+
+		tuple.remote[6] = (uint8_t)(i >> 8);
+		hashes[i] = source_hash(rig.st->header, &tuple, 0);
+		for (uint32_t n = 0; n <= i % 3; n++)
+			source_add(&t, hashes[i]);
+	}
+	for (uint32_t i = 0; i < 500; i++)
+		ck_assert_uint_ge(source_count(&t, hashes[i]), i % 3 + 1);
+	for (uint32_t i = 0; i < 500; i++) {
+		for (uint32_t n = 0; n <= i % 3; n++)
+			source_sub(&t, hashes[i]);
+	}
+	for (uint32_t i = 0; i < 500; i++)
+		ck_assert_uint_eq(source_count(&t, hashes[i]), 0);
+}
+END_TEST
+
+UNIT_MAIN(
+	"stack/guard",
+	UNIT_CASE("limits", up, down,
+		  test_half_open_limit_drops_where_the_application_accepts,
+		  test_half_open_limit_turns_to_cookies_elsewhere,
+		  test_half_open_per_source_spares_the_others,
+		  test_half_open_per_source_drops_where_the_application_accepts,
+		  test_max_per_source_refuses,
+		  test_max_per_source_counts_no_half_open_ones,
+		  test_max_per_source_holds_for_cookies,
+		  test_max_per_source_set_later_counts_what_is_there,
+		  test_source_is_a_64_bit_prefix_of_ipv6,
+		  test_source_count_is_never_too_low))
