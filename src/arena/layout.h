@@ -271,6 +271,9 @@ struct blk {
 	uint16_t app_pad;
 	uint32_t app_granted_hi,
 		app_granted_lo; /* send limit granted beyond the formula's */
+
+	/* When a segment that may be forged was last answered; 0: never. */
+	uint32_t oow_ms;
 };
 
 enum blk_flag {

@@ -18,7 +18,8 @@ static const char *const cookies_names[] = { "auto", "always", "never",
 static const char *const loss_names[] = { "redeliver", "reset", NULL };
 
 static_assert(CONF_COOKIES_AUTO == 0 && CONF_COOKIES_ALWAYS == 1 &&
-		      CONF_COOKIES_NEVER == 2 && CONF_ACCEPT_AUTO == 0 && CONF_ACCEPT_APPLICATION == 1 &&
+		      CONF_COOKIES_NEVER == 2 && CONF_ACCEPT_AUTO == 0 &&
+		      CONF_ACCEPT_APPLICATION == 1 &&
 		      CONF_ACK_DEFERRED == 0 && CONF_ACK_DELIVERED == 1 &&
 		      CONF_ACK_IMMEDIATE == 2 && CONF_BALANCE_STICKY == 0 &&
 		      CONF_BALANCE_ANY == 1 && CONF_BALANCE_LEAST == 2 &&

@@ -119,24 +119,41 @@ static bool conn_is_quiet(const struct conn *c)
 	}
 }
 
+/*
+ * Until when a quiet block stays for what the record can't hold. RFC 5681 4.1: a
+ * window holds until idle for an RTO. RFC 5961 section 7: so does the limit of
+ * answers to what may be forged. But TIME-WAIT is a bare record.
+ */
+static uint64_t conn_linger_until(const struct conn *c)
+{
+	const struct blk *b = c->b;
+	uint64_t until = c->now_us;
+
+	if (c->r->state == TCP_TIME_WAIT)
+		return until;
+	if (b->flags & BLK_LINGER)
+		until = b->life_at;
+	else if (c->r->state == TCP_ESTABLISHED &&
+		 (b->cc.cwnd != cc_initial_window(conn_mss(c)) ||
+		  b->cc.ssthresh != UINT32_MAX))
+		until += b->rtt.rto_us;
+	return max_u64(until, c->now_us + respond_limit_left_us(c));
+}
+
 void conn_rest(struct conn *c)
 {
 	struct blk *b = c->b;
 	struct rec *r = c->r;
+	uint64_t until;
 
 	if (!b || !conn_is_quiet(c))
 		return;
-	if ((b->cc.cwnd != cc_initial_window(conn_mss(c)) ||
-	     b->cc.ssthresh != UINT32_MAX) &&
-	    r->state == TCP_ESTABLISHED) {
-		/* RFC 5681 4.1: a window holds until idle for an RTO. */
-		if (!(b->flags & BLK_LINGER)) {
-			b->flags |= BLK_LINGER;
-			b->life_at = c->now_us + b->rtt.rto_us;
-			conn_arm(c);
-		}
-		if (c->now_us < b->life_at)
-			return;
+	until = conn_linger_until(c);
+	if (until > c->now_us) {
+		b->flags |= BLK_LINGER;
+		b->life_at = until;
+		conn_arm(c);
+		return;
 	}
 	r->snd_wnd =
 		(uint16_t)min_u32(b->snd_wnd >> conn_snd_shift(c), UINT16_MAX);
@@ -284,12 +301,9 @@ static void conn_drop_data(struct conn *c)
 	struct blk *b = c->b;
 
 	pool->used_chunks -= chunks_free_list(&c->st->sh->rx, b->rx_head);
-	pool->used_chunks -= chunks_free_list(&c->st->sh->rx, b->ooo_head);
 	chunks_free_list(&c->st->sh->tx, b->tx_head);
-	b->rx_head = b->rx_tail = b->ooo_head = b->tx_head = b->tx_tail =
-		b->tx_cur = NIL;
-	pool->ooo_chunks -= b->ooo_chunks;
-	b->ooo_chunks = 0;
+	b->rx_head = b->rx_tail = b->tx_head = b->tx_tail = b->tx_cur = NIL;
+	rx_drop_ooo(c);
 	sents_free(&c->st->sh->sents, b);
 	b->rexmit_at = b->ack_at = b->hold_at = b->life_at = b->probe_at = 0;
 	wheel_clear(&c->st->sh->wheel, c->r->block);

@@ -162,6 +162,8 @@ bool rx_text(struct conn *c, const struct seg *seg);
 void rx_prune(struct conn *c);
 /* The application acknowledged up to seq. */
 void rx_consume(struct conn *c, uint32_t seq);
+/* Give up all text beyond gaps. */
+void rx_drop_ooo(struct conn *c);
 /* Bytes that the receive window could be now, given cap and pool. */
 uint32_t rx_space(const struct conn *c);
 void rx_pool_changed(struct stack *st, struct stack_pool *pool);
@@ -214,7 +216,19 @@ void respond_reset(struct stack *st, const struct seg *seg);
 void respond_conn_reset(struct conn *c);
 /* An ACK at once, outside of the flush. */
 void respond_ack(struct conn *c);
-/* RFC 5961: the same, within the limit. */
+/*
+ * One connection answers segments out of place at most once in so long: a
+ * forger gets nothing out of it, and two stacks that disagree about what was
+ * sent don't acknowledge each other for ever.
+ */
+#define RESPOND_LIMIT_MS 500u
+/* Did it do so just now? If not, it counts as doing so. Needs a block. */
+bool respond_limited(struct conn *c);
+/* How long it will not do so again, microseconds. */
+uint64_t respond_limit_left_us(const struct conn *c);
+/* RFC 9293 3.10.7.4, first: the ACK for an unacceptable segment, limited. */
+void respond_out_of_window(struct conn *c);
+/* RFC 5961: an ACK at once, limited likewise and for all connections. */
 void respond_challenge(struct conn *c);
 /*
  * Write IP and TCP headers of a segment of the tuple. payload: iov[1..] of

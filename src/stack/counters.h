@@ -62,6 +62,8 @@
 	C(paws_dropped, "segments dropped by PAWS")                               \
 	C(challenge_acks, "challenge acknowledgements sent")                      \
 	C(challenge_suppressed, "challenge acknowledgements not sent: limit")     \
+	C(oow_suppressed,                                                         \
+	  "acknowledgements of unacceptable segments not sent: limit")            \
 	C(throttle_entered, "times that a pool went over throttle-high")          \
 	C(throttle_left, "times that a pool fell under throttle-low")             \
 	C(throttle_withheld, "acknowledgements withheld while throttled")         \
@@ -135,6 +137,7 @@
 	  "segments dropped unseen: receive pool at its limit")                   \
 	C(drop_ooo_limit,                                                         \
 	  "segments dropped: out-of-order bound, or a throttled pool")            \
+	C(drop_ooo_runs, "segments dropped: too many gaps before them")           \
 	C(ooo_pruned, "out-of-order segments given up for text in sequence")      \
 	C(drop_gone, "segments of a connection whose end is being told")          \
 	C(drop_after_fin, "segments dropped: data after the client's FIN")        \

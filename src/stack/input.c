@@ -37,7 +37,7 @@ static bool input_paws(struct conn *c, const struct seg *seg)
 	    input_tick(c->now_us) - r->last_active > PAWS_IDLE_TICKS)
 		return true;
 	stack_count(c->st, SC_paws_dropped);
-	conn_mark(c, BLK_ACK_NOW);
+	respond_out_of_window(c);
 	return false;
 }
 
@@ -77,11 +77,11 @@ static bool input_sequence(struct conn *c, const struct seg *seg)
 	}
 	stack_count(c->st, SC_drop_window);
 	/*
-	 * From before the window: a keepalive probe, to be answered always.
+	 * From before the window: a keepalive probe, to be answered.
 	 * From beyond it: a guess, perhaps, and not worth a flood of answers.
 	 */
 	if (seq_lt(seg->seq, b->rcv_acked))
-		conn_mark(c, BLK_ACK_NOW);
+		respond_out_of_window(c);
 	else
 		respond_challenge(c);
 	return false;

@@ -9,8 +9,10 @@
 #include "stack/sack.h"
 #include "stack/wire.h"
 
-/* RFC 5961 section 7: ACKs in answer to what may be forged, per second. */
+/* RFC 5961 section 7: ACKs in answer to what may be forged; mean per second. */
 #define CHALLENGE_PER_SEC 1000u
+/* Sets the hash's inputs apart: "challeng". */
+#define CHALLENGE_TAG UINT64_C(0x6368616c6c656e00)
 
 static uint32_t respond_ip4(struct stack *st, const struct tuple *tuple,
 			    uint8_t ecn, uint8_t *buf, uint32_t tcp_len)
@@ -149,15 +151,63 @@ void respond_ack(struct conn *c)
 	respond_send(c->st, &tuple, &what);
 }
 
+/* The clock of blk.oow_ms, which is never 0. */
+static uint32_t respond_now_ms(const struct conn *c)
+{
+	return max_u32((uint32_t)(c->now_us / USEC_PER_MSEC), 1);
+}
+
+uint64_t respond_limit_left_us(const struct conn *c)
+{
+	uint32_t since_ms = respond_now_ms(c) - c->b->oow_ms;
+
+	if (!c->b->oow_ms || since_ms >= RESPOND_LIMIT_MS)
+		return 0;
+	return (RESPOND_LIMIT_MS - since_ms) * USEC_PER_MSEC;
+}
+
+bool respond_limited(struct conn *c)
+{
+	if (respond_limit_left_us(c))
+		return true;
+	c->b->oow_ms = respond_now_ms(c);
+	return false;
+}
+
+void respond_out_of_window(struct conn *c)
+{
+	if (respond_limited(c))
+		stack_count(c->st, SC_oow_suppressed);
+	else
+		conn_mark(c, BLK_ACK_NOW);
+}
+
+/*
+ * RFC 5961 section 7, with the lesson of CVE-2016-5696: who can count the
+ * challenge ACKs of a second must not learn how many others provoked. So each
+ * second has another budget, from the keyed hash, between half and three halves
+ * of the mean; and one connection gets at most two, so that nobody can use it
+ * up through his own.
+ */
+static uint32_t respond_budget(const struct stack *st, uint64_t now_us)
+{
+	struct siphash_key key = { st->header->secret[2],
+				   st->header->secret[3] };
+	uint64_t random =
+		siphash13_u64x2(&key, now_us, CHALLENGE_TAG | st->sh->worker);
+
+	return CHALLENGE_PER_SEC / 2 + (uint32_t)(random % CHALLENGE_PER_SEC);
+}
+
 void respond_challenge(struct conn *c)
 {
 	struct stack *st = c->st;
 
 	if (c->now_us >= st->challenge_until_us) {
 		st->challenge_until_us = c->now_us + USEC_PER_SEC;
-		st->challenge_left = CHALLENGE_PER_SEC;
+		st->challenge_left = respond_budget(st, c->now_us);
 	}
-	if (!st->challenge_left) {
+	if (respond_limited(c) || !st->challenge_left) {
 		stack_count(st, SC_challenge_suppressed);
 		return;
 	}

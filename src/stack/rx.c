@@ -9,15 +9,32 @@
  *
  * In-sequence chunks are contiguous and packed: a segment fills the last chunk
  * up before it takes a new one, so that many tiny segments cost no more than
- * their bytes. Out-of-order chunks are sorted, disjoint and bounded per
- * connection; what the bound turns away, the client still has.
+ * their bytes.
+ *
+ * What lies beyond gaps is sorted, disjoint, and kept as runs of chunks without
+ * a gap between them (struct rx_run, under the number of the run's first chunk):
+ *
+ *	ooo_head --> [chunk chunk chunk] --> [chunk] --> [chunk chunk]
+ *	              run                     run         run
+ *
+ * A segment that comes out of order costs a walk over runs, of which a
+ * connection has at most RX_RUNS_MAX, never over chunks; where two runs meet,
+ * their chunks are packed. So neither tiny segments nor many gaps make a packet
+ * dear or a byte cost a chunk (CVE-2018-5390). What a bound turns away is
+ * counted, and the client still has it.
+ *
+ * Runs and the lists of who holds any are the process's own, not the arena's.
  *
  * Text in sequence goes before text beyond a gap: a throttled pool takes no
- * more of the latter, and a full one gives it up to make room (rx_make_room).
- * Otherwise what waits for gaps could fill the pool, and no gap would close.
+ * more of the latter, no pool more than half its size, and a full one gives it
+ * up to make room (rx_make_room), the oldest holder's first. Otherwise what
+ * waits for gaps could fill the pool, and no gap would close.
  *
  * When the pool is at its limit a segment is dropped unseen (its ACK field has
  * been processed by then, I6).
+ *
+ * Invariants: of two neighbouring chunks of a run, the second would not fit
+ * into the first; a block is in its pool's list while it has ooo_chunks.
  */
 #include <assert.h>
 #include <string.h>
@@ -25,6 +42,9 @@
 #include "base/bytes.h"
 #include "stack/conn.h"
 #include "stack/sack.h"
+
+/* Gaps that honest loss leaves in a window stay well below. */
+#define RX_RUNS_MAX 128u
 
 static struct stack_pool *rx_pool(const struct conn *c)
 {
@@ -97,43 +117,70 @@ static void rx_free(struct conn *c, uint32_t i)
 	rx_pool_changed(c->st, pool);
 }
 
-void rx_prune(struct conn *c)
+/* n more chunks beyond gaps (or fewer); the pool lists those that have any. */
+static void rx_ooo_count(struct conn *c, int n)
+{
+	struct rx_holder *holders = c->st->rx_holders;
+	struct stack_pool *pool = rx_pool(c);
+	struct blk *b = c->b;
+	uint32_t bi = c->r->block;
+	bool had = b->ooo_chunks;
+
+	b->ooo_chunks = (uint16_t)(b->ooo_chunks + n);
+	pool->ooo_chunks += (uint32_t)n;
+	if (!had && b->ooo_chunks) {
+		holders[bi] = (struct rx_holder){ .next = NIL,
+						  .prev = pool->holders_tail };
+		if (pool->holders_tail == NIL)
+			pool->holders_head = bi;
+		else
+			holders[pool->holders_tail].next = bi;
+		pool->holders_tail = bi;
+	} else if (had && !b->ooo_chunks) {
+		uint32_t next = holders[bi].next, prev = holders[bi].prev;
+
+		*(prev == NIL ? &pool->holders_head : &holders[prev].next) =
+			next;
+		*(next == NIL ? &pool->holders_tail : &holders[next].prev) =
+			prev;
+	}
+}
+
+void rx_drop_ooo(struct conn *c)
 {
 	struct blk *b = c->b;
-	uint32_t i = b->ooo_head;
+	uint32_t n = chunks_free_list(&c->st->sh->rx, b->ooo_head);
 
-	rx_pool(c)->ooo_chunks -= b->ooo_chunks;
+	if (!n)
+		return;
 	b->ooo_head = NIL;
-	b->ooo_chunks = 0;
-	sack_forget(c);
-	while (i != NIL) {
-		uint32_t next = c->st->sh->rx.desc[i].next;
+	rx_ooo_count(c, -(int)n);
+	rx_pool(c)->used_chunks -= n;
+	rx_pool_changed(c->st, rx_pool(c));
+}
 
-		rx_free(c, i);
-		stack_count(c->st, SC_ooo_pruned);
-		i = next;
-	}
+void rx_prune(struct conn *c)
+{
+	stack_count_n(c->st, SC_ooo_pruned, c->b->ooo_chunks);
+	rx_drop_ooo(c);
+	sack_forget(c);
 }
 
 /* Have n chunks free, if need be at the cost of text beyond gaps. */
 static bool rx_make_room(struct conn *c, uint32_t n)
 {
+	const struct stack_pool *pool = rx_pool(c);
 	struct stack *st = c->st;
-	uint32_t bi = BITMAP_NONE;
 
 	if (n <= rx_chunks_free(c))
 		return true;
-	if (c->b->ooo_chunks)
-		rx_prune(c);
-	if (rx_pool(c)->ooo_chunks)
-		bi = bitmap_next_used(&st->sh->blk_map, 0);
-	for (; bi != BITMAP_NONE && n > rx_chunks_free(c);
-	     bi = bitmap_next_used(&st->sh->blk_map, bi + 1)) {
+	rx_prune(c);
+	while (n > rx_chunks_free(c) && pool->holders_head != NIL) {
 		struct conn other;
 
-		conn_view(st, st->sh->blks[bi].rec, c->now_us, &other);
-		if (other.g->pool == c->g->pool && other.b->ooo_chunks)
-			rx_prune(&other);
+		conn_view(st, st->sh->blks[pool->holders_head].rec, c->now_us,
+			  &other);
+		rx_prune(&other);
 	}
 	return n <= rx_chunks_free(c);
 }
@@ -201,109 +248,193 @@ static void rx_trim_front(struct chunk *desc, uint32_t n)
 	desc->seq += n;
 }
 
+/* Pack chunk i behind chunk to, when it fits. Returns whether it is gone. */
+static bool rx_pack(struct conn *c, uint32_t to, uint32_t i)
+{
+	struct chunks *rx = &c->st->sh->rx;
+	struct chunk *desc = rx->desc;
+
+	if (desc[i].len > chunk_room(rx, to))
+		return false;
+	rx_fill(rx, to, chunk_data(rx, i), desc[i].len);
+	desc[to].next = desc[i].next;
+	rx_free(c, i);
+	return true;
+}
+
+/* The first run follows rcv_nxt without a gap: it becomes part of the queue. */
+static void rx_join_run(struct conn *c)
+{
+	struct chunk *desc = c->st->sh->rx.desc;
+	struct blk *b = c->b;
+	uint32_t i = b->ooo_head, tail = b->rx_tail;
+	struct rx_run run = c->st->rx_runs[i];
+
+	b->ooo_head = run.next;
+	c->st->rx_holders[c->r->block].runs--;
+	rx_ooo_count(c, -(int)run.n);
+	desc[run.last].next = NIL;
+	while (i != NIL && seq_leq(rx_end(&c->st->sh->rx, i), b->rcv_nxt)) {
+		uint32_t next = desc[i].next;
+
+		rx_free(c, i);
+		i = next;
+	}
+	if (i == NIL)
+		return;
+	rx_trim_front(&desc[i], b->rcv_nxt - desc[i].seq);
+	rx_link_tail(c, i);
+	b->rx_tail = run.last;
+	if (tail != NIL && rx_pack(c, tail, i) && i == run.last)
+		b->rx_tail = tail;
+	b->rcv_nxt = run.end;
+}
+
 /* A gap has closed: move over what follows rcv_nxt without one. */
 static void rx_join(struct conn *c)
 {
+	const struct chunk *desc = c->st->sh->rx.desc;
+
+	while (c->b->ooo_head != NIL &&
+	       seq_leq(desc[c->b->ooo_head].seq, c->b->rcv_nxt))
+		rx_join_run(c);
+}
+
+/* A chunk for text beyond a gap, or NIL (counted). */
+static uint32_t rx_ooo_alloc(struct conn *c, uint32_t seq)
+{
+	const struct stack_pool *pool = rx_pool(c);
+	uint32_t i = NIL;
+
+	if (c->b->ooo_chunks < c->st->limits.ooo_chunks_max &&
+	    !pool->throttled && pool->ooo_chunks < pool->limit_chunks / 2)
+		i = rx_alloc(c, seq);
+	if (i == NIL)
+		stack_count(c->st, SC_drop_ooo_limit);
+	else
+		rx_ooo_count(c, 1);
+	return i;
+}
+
+/* Text that follows a run: as much as there is room for. */
+static void rx_run_append(struct conn *c, uint32_t first, const uint8_t *data,
+			  uint32_t len)
+{
+	struct rx_run *run = &c->st->rx_runs[first];
 	struct chunks *rx = &c->st->sh->rx;
-	struct blk *b = c->b;
 
-	while (b->ooo_head != NIL &&
-	       seq_leq(rx->desc[b->ooo_head].seq, b->rcv_nxt)) {
-		uint32_t i = b->ooo_head;
+	while (len) {
+		uint32_t n = rx_fill(rx, run->last, data, len), i;
 
-		b->ooo_head = rx->desc[i].next;
-		b->ooo_chunks--;
-		rx_pool(c)->ooo_chunks--;
-		if (seq_leq(rx_end(rx, i), b->rcv_nxt)) {
-			rx_free(c, i);
-			continue;
-		}
-		rx_trim_front(&rx->desc[i], b->rcv_nxt - rx->desc[i].seq);
-		rx->desc[i].next = NIL;
-		rx_link_tail(c, i);
-		b->rcv_nxt = rx_end(rx, i);
+		run->end += n;
+		data += n;
+		len -= n;
+		if (!len)
+			break;
+		i = rx_ooo_alloc(c, run->end);
+		if (i == NIL)
+			break;
+		rx->desc[i].next = rx->desc[run->last].next;
+		rx->desc[run->last].next = i;
+		run->last = i;
+		run->n++;
 	}
 }
 
 /*
- * Put [seq, seq + len), which overlaps nothing, after chunk prev (NIL: first).
- * Returns the last chunk used, or prev when there was no room at all;
- * *ret_end: to here it was kept.
+ * A run of its own for [seq, seq + len), after run prev (NIL: the first). joins:
+ * it ends where the next one begins. Returns it, or NIL (counted).
  */
-static uint32_t rx_ooo_put(struct conn *c, uint32_t prev, uint32_t seq,
-			   const uint8_t *data, uint32_t len, uint32_t *ret_end)
+static uint32_t rx_run_new(struct conn *c, uint32_t prev, uint32_t seq,
+			   const uint8_t *data, uint32_t len, bool joins)
 {
+	struct rx_holder *holder = &c->st->rx_holders[c->r->block];
+	struct rx_run *runs = c->st->rx_runs;
 	struct chunks *rx = &c->st->sh->rx;
-	struct blk *b = c->b;
+	uint32_t *link, i;
 
-	if (prev != NIL && rx_end(rx, prev) == seq) {
-		uint32_t n = rx_fill(rx, prev, data, len);
-
-		seq += n;
-		data += n;
-		len -= n;
+	if (c->b->ooo_chunks && holder->runs >= RX_RUNS_MAX && !joins) {
+		stack_count(c->st, SC_drop_ooo_runs);
+		return NIL;
 	}
-	while (len) {
-		uint32_t *link =
-			prev == NIL ? &b->ooo_head : &rx->desc[prev].next;
-		uint32_t i, n;
+	i = rx_ooo_alloc(c, seq);
+	if (i == NIL)
+		return NIL;
+	link = prev == NIL ? &c->b->ooo_head : &rx->desc[runs[prev].last].next;
+	runs[i] =
+		(struct rx_run){ .end = seq, .last = i, .next = *link, .n = 1 };
+	rx->desc[i].next = *link;
+	*link = i;
+	if (prev != NIL)
+		runs[prev].next = i;
+	holder->runs++;
+	rx_run_append(c, i, data, len);
+	return i;
+}
 
-		i = b->ooo_chunks < c->st->limits.ooo_chunks_max &&
-				    !rx_pool(c)->throttled
-			    ? rx_alloc(c, seq)
-			    : NIL;
-		if (i == NIL) {
-			stack_count(c->st, SC_drop_ooo_limit);
-			break;
-		}
-		b->ooo_chunks++;
-		rx_pool(c)->ooo_chunks++;
-		n = rx_fill(rx, i, data, len);
-		rx->desc[i].next = *link;
-		*link = i;
-		prev = i;
-		seq += n;
-		data += n;
-		len -= n;
-	}
-	*ret_end = seq;
-	return prev;
+/* Run first has grown to where the next one begins: they are one. */
+static void rx_run_merge(struct conn *c, uint32_t first)
+{
+	struct rx_run *run = &c->st->rx_runs[first];
+	uint32_t i = run->next, last = run->last;
+	struct rx_run next = c->st->rx_runs[i];
+
+	c->st->rx_holders[c->r->block].runs--;
+	run->end = next.end;
+	run->next = next.next;
+	run->last = next.last;
+	run->n += next.n;
+	if (!rx_pack(c, last, i))
+		return;
+	rx_ooo_count(c, -1);
+	run->n--;
+	if (run->last == i)
+		run->last = last;
 }
 
 /* Data beyond a gap: keep those parts of it that are not there yet. */
 static void rx_ooo_insert(struct conn *c, uint32_t seq, const uint8_t *data,
 			  uint32_t len)
 {
-	struct chunks *rx = &c->st->sh->rx;
+	const struct chunk *desc = c->st->sh->rx.desc;
+	const struct rx_run *runs = c->st->rx_runs;
 	uint32_t end = seq + len, pos = seq, prev = NIL, cur = c->b->ooo_head;
 	bool fresh = false;
 
 	stack_count(c->st, SC_ooo_segs);
+	while (cur != NIL && seq_lt(runs[cur].end, pos)) {
+		prev = cur;
+		cur = runs[cur].next;
+	}
+	/* Each turn fills one gap, up to the next run or the segment's end. */
 	while (seq_lt(pos, end)) {
-		uint32_t stop = end;
+		bool inside = cur != NIL && seq_leq(desc[cur].seq, pos);
+		uint32_t next = inside ? runs[cur].next : cur, stop = end;
+		bool joins = next != NIL && seq_leq(desc[next].seq, end);
 
-		while (cur != NIL && seq_leq(rx_end(rx, cur), pos)) {
-			prev = cur;
-			cur = rx->desc[cur].next;
-		}
-		if (cur != NIL && seq_lt(rx->desc[cur].seq, end))
-			stop = rx->desc[cur].seq;
-		if (seq_lt(pos, stop)) {
-			fresh = true;
-			prev = rx_ooo_put(c, prev, pos, data + (pos - seq),
-					  stop - pos, &pos);
-			if (pos != stop) {
-				end = pos; /* what did not fit is not kept */
-				break;
-			}
-		}
-		if (stop == end)
+		if (inside)
+			pos = seq_max(pos, runs[cur].end);
+		if (seq_geq(pos, end))
 			break;
-		pos = seq_max(pos, rx_end(rx, cur));
+		fresh = true;
+		if (joins)
+			stop = desc[next].seq;
+		if (inside)
+			rx_run_append(c, cur, data + (pos - seq), stop - pos);
+		else
+			cur = rx_run_new(c, prev, pos, data + (pos - seq),
+					 stop - pos, joins);
+		if (cur == NIL || runs[cur].end != stop)
+			break;
+		pos = stop;
+		if (joins)
+			rx_run_merge(c, cur);
 	}
 	if (!fresh)
 		sack_duplicate(c, seq, end);
-	sack_arrived(c, seq, end);
+	/* RFC 2018 section 4: the whole block that the segment is part of. */
+	if (cur != NIL)
+		sack_arrived(c, desc[cur].seq, runs[cur].end);
 }
 
 /* A bulk sender that fills half of its window gets a larger one, up to the cap. */

@@ -73,6 +73,15 @@ static int stack_source_table(struct stack *st)
 	return 0;
 }
 
+static int stack_alloc(struct stack *st)
+{
+	st->rx_runs = calloc(st->sh->rx.n, sizeof(*st->rx_runs));
+	st->rx_holders = calloc(st->sh->n_recs, sizeof(*st->rx_holders));
+	if (!st->rx_runs || !st->rx_holders)
+		return -ENOMEM;
+	return stack_table_init(&st->half_open_sources, SOURCES_HALF_OPEN);
+}
+
 struct stack *stack_new(struct shard *sh, uint32_t workers,
 			const struct stack_ops *ops,
 			const struct stack_limits *limits, uint64_t now_us)
@@ -96,8 +105,10 @@ struct stack *stack_new(struct shard *sh, uint32_t workers,
 	st->ready_head = st->ready_tail = NIL;
 	st->dirty_head = st->dirty_tail = NIL;
 	st->sweep_at_us = now_us;
-	if (stack_table_init(&st->half_open_sources, SOURCES_HALF_OPEN) < 0) {
-		free(st);
+	for (uint32_t i = 0; i < STACK_POOLS_MAX; i++)
+		st->pools[i].holders_head = st->pools[i].holders_tail = NIL;
+	if (stack_alloc(st) < 0) {
+		stack_free(st);
 		return NULL;
 	}
 	stack_count_sources(st, false);
@@ -115,6 +126,8 @@ void stack_free(struct stack *st)
 	free(st->frags);
 	free(st->half_open_sources.cells);
 	free(st->conn_sources.cells);
+	free(st->rx_runs);
+	free(st->rx_holders);
 	free(st);
 }
 

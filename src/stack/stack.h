@@ -96,8 +96,23 @@ struct stack_pool {
 	uint32_t low_chunks; /* and ends below */
 	uint32_t used_chunks;
 	uint32_t ooo_chunks; /* of these, out of order */
+	uint32_t holders_head, holders_tail; /* blocks that hold such */
 	bool throttled;
 	bool released; /* left throttling: the next flush sees to those it held back */
+};
+
+/* Chunks of a connection beyond a gap, without one between them (rx.c). */
+struct rx_run {
+	uint32_t end; /* sequence number after the last byte */
+	uint32_t last; /* chunk; the first is the run's own number */
+	uint32_t next; /* run, or NIL */
+	uint32_t n; /* chunks */
+};
+
+/* A block that has such, in the list of its pool. */
+struct rx_holder {
+	uint32_t next, prev; /* blocks, or NIL */
+	uint32_t runs;
 };
 
 enum stack_event {
@@ -151,6 +166,8 @@ struct stack {
 	uint16_t port_group[65536]; /* first group of the port's chain, or 0 */
 	uint16_t group_next[STACK_GROUPS_MAX]; /* chain in order of priority */
 	struct stack_pool pools[STACK_POOLS_MAX];
+	struct rx_run *rx_runs; /* heap, by chunk */
+	struct rx_holder *rx_holders; /* heap, by block */
 	struct counter counters[SC_COUNT];
 	uint32_t ready_head, ready_tail; /* blocks with events */
 	uint32_t dirty_head, dirty_tail; /* blocks with output */

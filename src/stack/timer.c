@@ -81,7 +81,7 @@ static void timer_life(struct conn *c)
 	} else if (b->flags & BLK_LINGER) {
 		b->life_at = c->now_us;
 		conn_rest(c);
-		if (c->b) {
+		if (c->b && c->b->life_at <= c->now_us) {
 			c->b->life_at = 0;
 			c->b->flags &= ~(uint32_t)BLK_LINGER;
 		}

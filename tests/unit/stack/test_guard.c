@@ -228,6 +228,107 @@ START_TEST(test_source_count_is_never_too_low)
 }
 END_TEST
 
+static void up_many(void)
+{
+	rig_max_connections = 2048;
+	rig_up();
+}
+
+/* An in-window RST at another place than rcv_nxt. */
+static void forge(const struct rig_client *cl)
+{
+	rig_input(cl, &(struct rig_seg){ .flags = TH_RST,
+					 .seq = cl->snd_nxt + 100 });
+}
+
+START_TEST(test_challenges_of_one_connection_are_half_a_second_apart)
+{
+	struct rig_client cl = { 0 };
+
+	rig_connect(&cl, 1000);
+	for (int i = 0; i < 20; i++) {
+		forge(&cl);
+		rig_input(&cl, &(struct rig_seg){ .flags = TH_SYN,
+						  .seq = cl.snd_nxt + 5 });
+		rig_input(&cl, &(struct rig_seg){ .flags = TH_ACK,
+						  .seq = cl.snd_nxt,
+						  .ack = cl.rcv_nxt + 9 });
+		rig_pass_us(50000);
+	}
+	/* At 0, 500 ms; the block that knows of it has not gone between. */
+	ck_assert_uint_eq(rig_counter(SC_challenge_acks), 2);
+	ck_assert_uint_eq(rig_counter(SC_challenge_suppressed), 58);
+	rig_pass_us(500000);
+	ck_assert_ptr_null(rig_blk(&cl));
+	rig.seen = rig.n_out;
+	forge(&cl);
+	rig_expect(&cl, TH_ACK);
+}
+END_TEST
+
+START_TEST(test_segments_from_before_the_window_are_not_answered_one_for_one)
+{
+	struct rig_client cl = { 0 };
+
+	rig_connect(&cl, 1000);
+	for (int i = 0; i < 1000; i++) {
+		rig_input(&cl, &(struct rig_seg){ .flags = TH_ACK,
+						  .seq = cl.snd_nxt - 5000,
+						  .ack = cl.rcv_nxt });
+		rig_pass_us(1000);
+	}
+	ck_assert_uint_eq(rig.n_out - rig.seen, 2);
+	ck_assert_uint_eq(rig_counter(SC_oow_suppressed), 998);
+	rig.seen = rig.n_out;
+}
+END_TEST
+
+START_TEST(test_segments_that_paws_drops_are_not_answered_one_for_one)
+{
+	struct rig_client cl = { 0 };
+
+	rig_connect(&cl, 1000);
+	cl.tsval -= 100;
+	for (int i = 0; i < 10; i++)
+		rig_ack(&cl);
+	rig_expect(&cl, TH_ACK);
+	rig_expect_nothing();
+	ck_assert_uint_eq(rig_counter(SC_paws_dropped), 10);
+	ck_assert_uint_eq(rig_counter(SC_oow_suppressed), 9);
+}
+END_TEST
+
+static uint64_t budget_of_second(uint32_t n)
+{
+	static struct rig_client cl[1700];
+	uint64_t before = rig_counter(SC_challenge_acks);
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (!cl[i].rig)
+			open_one(&cl[i], (uint16_t)(1000 + i), 0);
+	}
+	rig_pass_us(1000000);
+	for (uint32_t i = 0; i < n; i++)
+		forge(&cl[i]);
+	rig.seen = rig.n_out;
+	return rig_counter(SC_challenge_acks) - before;
+}
+
+/* CVE-2016-5696: the budget is bounded, and nobody can tell what is left. */
+START_TEST(test_challenges_of_all_have_a_budget_that_nobody_can_foretell)
+{
+	uint64_t budget[4], differ = 0;
+
+	for (int i = 0; i < 4; i++) {
+		budget[i] = budget_of_second(1700);
+		ck_assert_uint_ge(budget[i], 500);
+		ck_assert_uint_lt(budget[i], 1500);
+		differ += i && budget[i] != budget[i - 1];
+	}
+	ck_assert_uint_ge(differ, 2);
+}
+END_TEST
+
 UNIT_MAIN(
 	"stack/guard",
 	UNIT_CASE("limits", up, down,
@@ -240,4 +341,11 @@ UNIT_MAIN(
 		  test_max_per_source_holds_for_cookies,
 		  test_max_per_source_set_later_counts_what_is_there,
 		  test_source_is_a_64_bit_prefix_of_ipv6,
-		  test_source_count_is_never_too_low))
+		  test_source_count_is_never_too_low),
+	UNIT_CASE(
+		"challenges", up, down,
+		test_challenges_of_one_connection_are_half_a_second_apart,
+		test_segments_from_before_the_window_are_not_answered_one_for_one,
+		test_segments_that_paws_drops_are_not_answered_one_for_one),
+	UNIT_CASE("budget", up_many, down,
+		  test_challenges_of_all_have_a_budget_that_nobody_can_foretell))
