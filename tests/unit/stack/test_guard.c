@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../unit.h"
+#include "base/bytes.h"
 #include "rig.h"
 #include "stack/conn.h"
 
@@ -329,6 +330,220 @@ START_TEST(test_challenges_of_all_have_a_budget_that_nobody_can_foretell)
 }
 END_TEST
 
+/* Text beyond gaps. */
+
+#define STREAM 60000u
+
+static uint8_t stream_byte(uint32_t at)
+{
+	return (uint8_t)(at * 2654435761u >> 13);
+}
+
+static void send_part(const struct rig_client *cl, uint32_t at, uint32_t len)
+{
+	uint8_t data[1460];
+
+	for (uint32_t i = 0; i < len; i++)
+		data[i] = stream_byte(at + i);
+	rig_input(cl, &(struct rig_seg){ .flags = TH_ACK,
+					 .seq = cl->iss + 1 + at,
+					 .ack = cl->rcv_nxt,
+					 .data = data,
+					 .len = len });
+	rig.seen = rig.n_out;
+}
+
+/* What rx.c says of itself, over one connection: runs, packing, sums. */
+static void check_runs(const struct rig_client *cl)
+{
+	const struct chunk *desc = rig.shard.rx.desc;
+	const struct blk *b = rig_blk(cl);
+	uint32_t runs = 0, chunks = 0, i = b->ooo_head, end = b->rcv_nxt;
+
+	for (; i != NIL; runs++) {
+		const struct rx_run *run = &rig.st->rx_runs[i];
+		uint32_t at = desc[i].seq, n = 0;
+
+		ck_assert(seq_gt(at, end));
+		for (uint32_t k = i;; k = desc[k].next) {
+			ck_assert_uint_eq(desc[k].seq, at);
+			at += desc[k].len;
+			n++;
+			if (k == run->last)
+				break;
+			ck_assert_uint_gt(desc[k].len + desc[desc[k].next].len,
+					  CHUNK_BYTES - desc[k].off);
+		}
+		ck_assert_uint_eq(at, run->end);
+		ck_assert_uint_eq(n, run->n);
+		ck_assert_uint_eq(desc[run->last].next, run->next);
+		chunks += n;
+		end = at;
+		i = run->next;
+	}
+	ck_assert_uint_eq(chunks, b->ooo_chunks);
+	ck_assert_uint_eq(chunks, rig.st->pools[0].ooo_chunks);
+	if (chunks)
+		ck_assert_uint_eq(runs,
+				  rig.st->rx_holders[rig_rec(cl)->block].runs);
+	ck_assert_uint_le(runs, 129);
+}
+
+static uint32_t dice_seed;
+
+static uint32_t dice(uint32_t sides)
+{
+	dice_seed = dice_seed * 1664525 + 1013904223;
+	return (dice_seed >> 8) % sides;
+}
+
+static void expect_stream(struct rig_client *cl, uint32_t *at)
+{
+	char buf[4096];
+	uint32_t n;
+
+	while ((n = rig_deliver(cl, buf, sizeof(buf)))) {
+		for (uint32_t i = 0; i < n; i++)
+			ck_assert_uint_eq((uint8_t)buf[i],
+					  stream_byte(*at + i));
+		*at += n;
+	}
+}
+
+/* Parts of any size, over and over, in any order: the stream is exact. */
+START_TEST(test_parts_in_any_order_make_the_stream)
+{
+	static const uint32_t sizes[] = { 1, 3, 200, 700, 1460 };
+	struct rig_client cl = { 0 };
+	uint32_t max = sizes[_i % 5], got = 0, turn = 0;
+
+	dice_seed = (uint32_t)_i + 1;
+	rig_connect(&cl, 1000);
+	while (got < STREAM / (max < 10 ? 20 : 1)) {
+		uint32_t reach = max * 60;
+		uint32_t at =
+			rig_blk(&cl) ? rig_blk(&cl)->rcv_nxt - cl.iss - 1 : got;
+
+		if (turn++ % 8)
+			at += dice(reach);
+		else
+			at -= min_u32(at, dice(max));
+		send_part(&cl, at, 1 + dice(max));
+		if (rig_blk(&cl))
+			check_runs(&cl);
+		expect_stream(&cl, &got);
+		if (rig_blk(&cl) && !dice(4))
+			rig_reply(&cl,
+				  rig_blk(&cl)->rcv_dlv - rig_blk(&cl)->rcv_app,
+				  "");
+		rig.seen = rig.n_out;
+	}
+	ck_assert_uint_ge(rig_counter(SC_ooo_segs), 10);
+}
+END_TEST
+
+START_TEST(test_gaps_of_a_connection_are_bounded)
+{
+	struct rig_client cl = { 0 };
+
+	rig_connect(&cl, 1000);
+	for (uint32_t i = 0; i < 1000; i++)
+		send_part(&cl, 1 + 2 * i, 1);
+	check_runs(&cl);
+	ck_assert_uint_eq(rig_blk(&cl)->ooo_chunks, 128);
+	ck_assert_uint_eq(rig_counter(SC_drop_ooo_runs), 1000 - 128);
+	/* What closes a gap is taken all the same, and room is there again. */
+	for (uint32_t i = 0; i < 64; i++)
+		send_part(&cl, 2 + 2 * i, 1);
+	check_runs(&cl);
+	ck_assert_uint_eq(rig_blk(&cl)->ooo_chunks, 128 - 64);
+	send_part(&cl, 5000, 1);
+	ck_assert_uint_eq(rig_counter(SC_drop_ooo_runs), 1000 - 128);
+}
+END_TEST
+
+/* Every other byte, then the rest: bytes, not chunks, are what it costs. */
+START_TEST(test_tiny_parts_beyond_a_gap_are_packed)
+{
+	struct rig_client cl = { 0 };
+
+	rig_connect(&cl, 1000);
+	for (uint32_t at = 1; at < 4000; at += 200) {
+		for (uint32_t i = 0; i < 200; i += 2)
+			send_part(&cl, at + i, 1);
+		for (uint32_t i = 1; i < 200; i += 2)
+			send_part(&cl, at + 200 - i, 1);
+		check_runs(&cl);
+	}
+	ck_assert_uint_le(rig_blk(&cl)->ooo_chunks, 4000 / CHUNK_BYTES * 2);
+	send_part(&cl, 0, 1);
+	ck_assert_uint_eq(rig_blk(&cl)->rcv_nxt, cl.iss + 1 + 4001);
+	ck_assert_uint_le(rig.st->pools[0].used_chunks,
+			  4000 / CHUNK_BYTES * 2 + 1);
+}
+END_TEST
+
+/* An honest sender: a window of 1 MiB with a hole in every 33 segments. */
+START_TEST(test_large_window_with_holes_is_kept)
+{
+	struct rig_client cl = { 0 };
+	uint32_t n = 0;
+
+	stack_pool_set(rig.st, 0, 4 << 20, 90, 75);
+	rig_connect(&cl, 1000);
+	send_part(&cl, 0, 1);
+	rig_blk(&cl)->rcv_adv = rig_blk(&cl)->rcv_nxt + 950000;
+	rig_blk(&cl)->rcv_space_units = UINT8_MAX;
+	for (uint32_t i = 0; i < 640; i++) {
+		if (i % 33 == 0)
+			continue;
+		send_part(&cl, 1 + 1460 * i, 1460);
+		n++;
+	}
+	ck_assert_uint_eq(rig_counter(SC_ooo_segs), n);
+	ck_assert_uint_eq(rig_counter(SC_drop_ooo_limit), 0);
+	ck_assert_uint_eq(rig_counter(SC_drop_ooo_runs), 0);
+	check_runs(&cl);
+	for (uint32_t i = 0; i < 640; i += 33)
+		send_part(&cl, 1 + 1460 * i, 1460);
+	ck_assert_uint_eq(rig_blk(&cl)->rcv_nxt, cl.iss + 2 + 1460 * 640);
+}
+END_TEST
+
+/* The pool's: half of it at most, and the oldest holder's goes first. */
+START_TEST(test_text_beyond_gaps_of_a_pool_is_bounded)
+{
+	struct rig_client cl[3] = { 0 };
+	uint32_t at = 0;
+
+	stack_pool_set(rig.st, 0, 40 * CHUNK_BYTES, 90, 75);
+	for (uint16_t i = 0; i < 3; i++) {
+		memset(&cl[i], 0, sizeof(cl[i]));
+		rig_connect(&cl[i], (uint16_t)(1000 + i));
+	}
+	for (uint32_t i = 0; i < 10; i++) {
+		send_part(&cl[0], 600 * (i + 1), 512);
+		send_part(&cl[1], 600 * (i + 1), 512);
+	}
+	ck_assert_uint_eq(rig.st->pools[0].ooo_chunks, 20);
+	send_part(&cl[1], 9000, 512);
+	ck_assert_uint_eq(rig_counter(SC_drop_ooo_limit), 1);
+	for (uint32_t i = 0; i < 9; i++, at += 1460)
+		send_part(&cl[2], at, 1460);
+	ck_assert_uint_eq(rig_counter(SC_ooo_pruned), 10);
+	ck_assert_uint_eq(rig_blk(&cl[0])->ooo_chunks, 0);
+	ck_assert_uint_eq(rig_blk(&cl[1])->ooo_chunks, 10);
+	ck_assert_uint_eq(rig_counter(SC_drop_pool_full), 0);
+	/* A connection that ends is in no list. */
+	stack_abort(rig.st, cl[1].ri, rig.now_us);
+	stack_flush(rig.st, rig.now_us);
+	rig_events(cl[1].ri);
+	ck_assert_uint_eq(rig.st->pools[0].holders_head, NIL);
+	ck_assert_uint_eq(rig.st->pools[0].holders_tail, NIL);
+	rig.seen = rig.n_out;
+}
+END_TEST
+
 UNIT_MAIN(
 	"stack/guard",
 	UNIT_CASE("limits", up, down,
@@ -348,4 +563,10 @@ UNIT_MAIN(
 		test_segments_from_before_the_window_are_not_answered_one_for_one,
 		test_segments_that_paws_drops_are_not_answered_one_for_one),
 	UNIT_CASE("budget", up_many, down,
-		  test_challenges_of_all_have_a_budget_that_nobody_can_foretell))
+		  test_challenges_of_all_have_a_budget_that_nobody_can_foretell),
+	UNIT_LOOP("reassembly", 20, up, down,
+		  test_parts_in_any_order_make_the_stream),
+	UNIT_CASE("gaps", up, down, test_gaps_of_a_connection_are_bounded,
+		  test_tiny_parts_beyond_a_gap_are_packed,
+		  test_large_window_with_holes_is_kept,
+		  test_text_beyond_gaps_of_a_pool_is_bounded))
