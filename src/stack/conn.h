@@ -128,6 +128,8 @@ static inline uint32_t conn_ts_now(const struct conn *c)
 
 /* listen.c: a segment for no connection. */
 void listen_input(struct stack *st, const struct seg *seg, uint64_t now_us);
+/* RFC 6191 section 2: is a SYN newer than the connection in TIME-WAIT? */
+bool listen_is_newer(const struct conn *c, const struct seg *seg);
 /*
  * RFC 6191: a SYN that is newer than a connection in TIME-WAIT, which ends and
  * makes room for it. c must not be used after.

@@ -70,7 +70,7 @@ static bool input_sequence(struct conn *c, const struct seg *seg)
 		conn_mark(c, BLK_SYNACK_NOW);
 		return false;
 	}
-	if (seg_space(seg) &&
+	if (seg_space(seg) && !(seg->flags & TH_SYN) &&
 	    seq_leq(seg->seq + seg_space(seg), b->rcv_acked)) {
 		ack_retransmitted(c, seg);
 		return false;
@@ -372,10 +372,7 @@ static void input_fin(struct conn *c, const struct seg *seg)
 static void input_time_wait(struct conn *c, const struct seg *seg)
 {
 	struct rec *r = c->r;
-	uint32_t rcv_nxt = r->irs + 1 + (uint32_t)r->rcv_off + conn_fin_rcvd(c);
-	bool newer = seg->opts.has_ts && r->flags & REC_TS
-			     ? seq_gt(seg->opts.tsval, r->ts_recent)
-			     : seq_gt(seg->seq, rcv_nxt);
+	bool newer = listen_is_newer(c, seg);
 
 	/* An application that has not closed yet still holds the old one. */
 	bool unclaimed = r->flags & REC_ORPHAN || !(r->flags & REC_TOLD);
@@ -411,8 +408,10 @@ static void input_alive(struct conn *c)
  */
 static void input_timestamp(struct conn *c, const struct seg *seg)
 {
+	/* One that PAWS let pass though it is older: 5.5, whatever its place. */
 	if (seg->opts.has_ts && c->r->flags & REC_TS &&
-	    seq_leq(seg->seq, c->b->rcv_acked))
+	    (seq_leq(seg->seq, c->b->rcv_acked) ||
+	     seq_lt(seg->opts.tsval, c->r->ts_recent)))
 		c->r->ts_recent = seg->opts.tsval;
 }
 

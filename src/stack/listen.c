@@ -436,6 +436,20 @@ void listen_input(struct stack *st, const struct seg *seg, uint64_t now_us)
 	respond_reset(st, seg);
 }
 
+bool listen_is_newer(const struct conn *c, const struct seg *seg)
+{
+	const struct rec *r = c->r;
+	uint32_t rcv_nxt = r->irs + 1 + (uint32_t)r->rcv_off + conn_fin_rcvd(c);
+
+	if (!seg->opts.has_ts)
+		return seq_geq(seg->seq, rcv_nxt);
+	/* Old duplicates have no timestamp: the new connection drops them. */
+	if (!(r->flags & REC_TS))
+		return true;
+	return seq_gt(seg->opts.tsval, r->ts_recent) ||
+	       (seg->opts.tsval == r->ts_recent && seq_geq(seg->seq, rcv_nxt));
+}
+
 /*
  * RFC 6191: the new ISN lies above all that the old connection sent. So no
  * cookie; the old record makes room for the new one.

@@ -178,6 +178,8 @@ void respond_out_of_window(struct conn *c)
 {
 	if (respond_limited(c))
 		stack_count(c->st, SC_oow_suppressed);
+	else if (c->r->state == TCP_SYN_RECEIVED)
+		respond_ack(c); /* the flush sends nothing but SYN-ACKs there */
 	else
 		conn_mark(c, BLK_ACK_NOW);
 }
@@ -199,19 +201,26 @@ static uint32_t respond_budget(const struct stack *st, uint64_t now_us)
 	return CHALLENGE_PER_SEC / 2 + (uint32_t)(random % CHALLENGE_PER_SEC);
 }
 
+/*
+ * TIME-WAIT is a bare record, in which no limit per connection can be kept: its
+ * answers have a budget of their own, so that none is left for the others' sake.
+ */
 void respond_challenge(struct conn *c)
 {
 	struct stack *st = c->st;
+	struct stack_budget *budget = c->r->state == TCP_TIME_WAIT
+					      ? &st->time_wait_acks
+					      : &st->challenges;
 
-	if (c->now_us >= st->challenge_until_us) {
-		st->challenge_until_us = c->now_us + USEC_PER_SEC;
-		st->challenge_left = respond_budget(st, c->now_us);
+	if (c->now_us >= budget->until_us) {
+		budget->until_us = c->now_us + USEC_PER_SEC;
+		budget->left = respond_budget(st, c->now_us);
 	}
-	if (respond_limited(c) || !st->challenge_left) {
+	if (respond_limited(c) || !budget->left) {
 		stack_count(st, SC_challenge_suppressed);
 		return;
 	}
-	st->challenge_left--;
+	budget->left--;
 	stack_count(st, SC_challenge_acks);
 	respond_ack(c);
 }

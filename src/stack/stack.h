@@ -153,6 +153,12 @@ struct stack_limits {
 	uint16_t ooo_chunks_max; /* per connection */
 };
 
+/* How many more answers there are in a period: RFC 5961 section 7. */
+struct stack_budget {
+	uint32_t left;
+	uint64_t until_us;
+};
+
 struct stack {
 	struct shard *sh;
 	const struct arena_header *header;
@@ -176,8 +182,7 @@ struct stack {
 	struct source_table half_open_sources;
 	struct source_table conn_sources; /* from the first max_per_source on */
 	uint32_t established, time_wait; /* gauges */
-	uint32_t challenge_left; /* RFC 5961 section 7 */
-	uint64_t challenge_until_us;
+	struct stack_budget challenges, time_wait_acks;
 	uint64_t sweep_at_us;
 	bool pools_released; /* some pool is */
 	uint32_t turn; /* round robin among groups of one port */

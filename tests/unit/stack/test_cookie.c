@@ -356,6 +356,30 @@ START_TEST(test_without_timestamps_options_are_lost)
 }
 END_TEST
 
+/* ECN is for groups that have it, SACK for who asks; both come back. */
+START_TEST(test_sack_and_ecn_are_kept)
+{
+	uint16_t want = _i & 1 ? REC_ECN : 0;
+	struct rig_client cl = { 0 };
+	struct rec r = { .flags = REC_TS | REC_SACK | REC_ECN };
+
+	rig.group.ecn = _i & 1;
+	rig_group();
+	rig_client(&cl, 1000);
+	rig_input(&cl, &(struct rig_seg){ .flags = TH_SYN | TH_ECE | TH_CWR,
+					  .seq = cl.iss,
+					  .syn_options = true });
+	rig_expect(&cl, want ? TH_SYN | TH_ACK | TH_ECE : TH_SYN | TH_ACK);
+	if (_i & 2) /* asked for what it was not offered */
+		cl.tsecr = cookie_ts_pack(&r, cl.tsecr);
+	rig_ack(&cl);
+	find(&cl);
+	ck_assert_uint_eq(rig_rec(&cl)->flags & REC_ECN, want);
+	ck_assert_uint_eq(rig_rec(&cl)->flags & REC_SACK,
+			  _i & 2 ? REC_SACK : 0);
+}
+END_TEST
+
 /* The window that the SYN-ACK promised holds (RFC 9293 3.8.6). */
 START_TEST(test_window_is_what_was_promised)
 {
@@ -543,7 +567,8 @@ UNIT_MAIN("stack/cookie",
 		    test_rst_and_synack_are_no_cookies),
 	  UNIT_LOOP("ages", 4, up, down, test_good_in_its_period_and_the_next),
 	  UNIT_LOOP("others", 5, up, down, test_of_another_connection_is_reset),
-	  UNIT_LOOP("options", 4, up, down, test_timestamp_is_never_ahead),
+	  UNIT_LOOP("options", 4, up, down, test_timestamp_is_never_ahead,
+		  test_sack_and_ecn_are_kept),
 	  UNIT_CASE("one", up, down, test_both_ways_carry_text,
 		    test_text_with_the_ack_is_taken,
 		    test_fin_with_the_ack_is_taken,
