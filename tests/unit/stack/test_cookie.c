@@ -296,7 +296,7 @@ START_TEST(test_timestamp_is_never_ahead)
 		{ .flags = REC_TS },
 		{ .flags = REC_TS | REC_WSCALE, .wscale = 0 },
 		{ .flags = REC_TS | REC_WSCALE | REC_SACK, .wscale = 14 },
-		{ .flags = REC_TS | REC_SACK },
+		{ .flags = REC_TS | REC_SACK | REC_ECN },
 	};
 	const struct rec *r = &recs[_i];
 
