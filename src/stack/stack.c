@@ -75,10 +75,12 @@ static int stack_source_table(struct stack *st)
 
 static int stack_alloc(struct stack *st)
 {
+	st->frags = calloc(1, frag_table_bytes(&st->limits));
 	st->rx_runs = calloc(st->sh->rx.n, sizeof(*st->rx_runs));
 	st->rx_holders = calloc(st->sh->n_recs, sizeof(*st->rx_holders));
-	if (!st->rx_runs || !st->rx_holders)
+	if (!st->frags || !st->rx_runs || !st->rx_holders)
 		return -ENOMEM;
+	frag_table_init(st->frags, &st->limits);
 	return stack_table_init(&st->half_open_sources, SOURCES_HALF_OPEN);
 }
 
@@ -96,12 +98,6 @@ struct stack *stack_new(struct shard *sh, uint32_t workers,
 	st->ops = *ops;
 	st->limits = *limits;
 	st->now_us = now_us;
-	st->frags = calloc(1, frag_table_bytes(limits));
-	if (!st->frags) {
-		free(st);
-		return NULL;
-	}
-	frag_table_init(st->frags, limits);
 	st->ready_head = st->ready_tail = NIL;
 	st->dirty_head = st->dirty_tail = NIL;
 	st->sweep_at_us = now_us;
