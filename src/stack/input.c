@@ -53,6 +53,20 @@ static bool input_acceptable(const struct blk *b, const struct seg *seg)
 	return seg->seq == b->rcv_nxt && b->rcv_adv == b->rcv_nxt;
 }
 
+/*
+ * Text from before the window: what the client may have sent again, as far as
+ * we can tell? It lies within a window's reach, and so does what it
+ * acknowledges. A stranger's guess gets the limited answer, not our reply.
+ */
+static bool input_is_own(const struct conn *c, const struct seg *seg)
+{
+	const struct blk *b = c->b;
+
+	return seg->flags & TH_ACK &&
+	       b->rcv_acked - seg->seq <= c->st->limits.rcv_window_max &&
+	       seq_between(b->snd_una - b->max_wnd, seg->ack, b->snd_nxt);
+}
+
 /* First: check the sequence number. */
 static bool input_sequence(struct conn *c, const struct seg *seg)
 {
@@ -71,7 +85,8 @@ static bool input_sequence(struct conn *c, const struct seg *seg)
 		return false;
 	}
 	if (seg_space(seg) && !(seg->flags & TH_SYN) &&
-	    seq_leq(seg->seq + seg_space(seg), b->rcv_acked)) {
+	    seq_leq(seg->seq + seg_space(seg), b->rcv_acked) &&
+	    input_is_own(c, seg)) {
 		ack_retransmitted(c, seg);
 		return false;
 	}

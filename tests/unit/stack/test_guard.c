@@ -284,6 +284,30 @@ START_TEST(test_segments_from_before_the_window_are_not_answered_one_for_one)
 }
 END_TEST
 
+/* Figure 5c is for the client, not for who knows its address alone. */
+START_TEST(test_forged_old_text_draws_no_reply)
+{
+	struct rig_client cl = { 0 };
+	struct rig_seg seg = { .flags = TH_ACK, .data = "x", .len = 1 };
+	uint32_t before;
+
+	rig_connect(&cl, 1000);
+	cl.ts = false;
+	ck_assert_int_eq(
+		stack_reply(rig.st, cl.ri, 0, 0, "reply", 5, rig.now_us), 5);
+	stack_flush(rig.st, rig.now_us);
+	before = rig.n_out;
+	for (uint32_t i = 0; i < 100; i++) {
+		seg.seq = cl.snd_nxt - 1 - i * 20000000;
+		seg.ack = cl.rcv_nxt - 1000000000 - i;
+		rig_input(&cl, &seg);
+	}
+	ck_assert_uint_eq(rig_counter(SC_reply_resent), 0);
+	ck_assert_uint_le(rig.n_out - before, 1);
+	rig.seen = rig.n_out;
+}
+END_TEST
+
 START_TEST(test_segments_that_paws_drops_are_not_answered_one_for_one)
 {
 	struct rig_client cl = { 0 };
@@ -561,6 +585,7 @@ UNIT_MAIN(
 		"challenges", up, down,
 		test_challenges_of_one_connection_are_half_a_second_apart,
 		test_segments_from_before_the_window_are_not_answered_one_for_one,
+		test_forged_old_text_draws_no_reply,
 		test_segments_that_paws_drops_are_not_answered_one_for_one),
 	UNIT_CASE("budget", up_many, down,
 		  test_challenges_of_all_have_a_budget_that_nobody_can_foretell),
