@@ -35,12 +35,12 @@ def address(text):
 
 
 def ip4(src, dst, proto, payload, *, ihl=None, total=None, frag=0x4000, ttl=64,
-        csum=None, options=b"", version=4, ident=0):
+        csum=None, options=b"", version=4, ident=0, tos=0):
     """An IPv4 packet. ihl is in words, frag the flags and offset field."""
     options += b"\0" * (-len(options) % 4)
     size = 20 + len(options)
     head = struct.pack(
-        "!BBHHHBBH", version << 4 | (size // 4 if ihl is None else ihl), 0,
+        "!BBHHHBBH", version << 4 | (size // 4 if ihl is None else ihl), tos,
         size + len(payload) if total is None else total, ident, frag, ttl,
         proto, 0) + address(src) + address(dst) + options
     if csum is None:
@@ -49,10 +49,10 @@ def ip4(src, dst, proto, payload, *, ihl=None, total=None, frag=0x4000, ttl=64,
 
 
 def ip6(src, dst, proto, payload, *, length=None, hops=64, extensions=b"",
-        version=6):
+        version=6, tos=0):
     """An IPv6 packet; proto is the next header, that of extensions if any."""
     body = extensions + payload
-    return struct.pack("!IHBB", version << 28,
+    return struct.pack("!IHBB", version << 28 | tos << 20,
                        len(body) if length is None else length, proto, hops) + \
         address(src) + address(dst) + body
 
@@ -119,7 +119,11 @@ class Packet:
     flags: str = ""
     window: int = 0
     options: dict = field(default_factory=dict)
+    urgent: int = 0
     payload: bytes = b""
+    tos: int = 0
+    ttl: int = 0
+    df: bool = False
     raw: bytes = b""
 
 
@@ -140,6 +144,9 @@ def parse_options(data):
             found["sack_ok"] = True
         elif kind == 8:
             found["ts"] = struct.unpack("!II", value)
+        elif kind == 5:
+            edges = struct.unpack(f"!{len(value) // 4}I", value)
+            found["sack"] = list(zip(edges[::2], edges[1::2]))
         else:
             found[kind] = value
         i += size
@@ -152,20 +159,22 @@ def parse(raw):
     if raw[0] >> 4 == 4:
         ihl = (raw[0] & 15) * 4
         total, p.proto = struct.unpack("!H", raw[2:4])[0], raw[9]
+        p.tos, p.ttl, p.df = raw[1], raw[8], bool(raw[6] & 0x40)
         src, dst, body = raw[12:16], raw[16:20], raw[ihl:total]
         if checksum(raw[:ihl]):
             raise AssertionError("IPv4 header checksum is wrong")
         if total != len(raw):
             raise AssertionError(f"total length {total}, {len(raw)} came")
     else:
-        p.proto = raw[6]
+        p.proto, p.ttl = raw[6], raw[7]
+        p.tos = struct.unpack("!I", raw[:4])[0] >> 20 & 0xff
         src, dst, body = raw[8:24], raw[24:40], raw[40:]
     p.src, p.dst = str(ipaddress.ip_address(src)), str(ipaddress.ip_address(dst))
     if p.proto == TCP:
         if checksum(pseudo(p.src, p.dst, TCP, len(body)) + body):
             raise AssertionError("TCP checksum is wrong")
         (p.sport, p.dport, p.seq, p.ack, doff, bits,
-         p.window) = struct.unpack("!HHIIBBH", body[:16])
+         p.window, _, p.urgent) = struct.unpack("!HHIIBBHHH", body[:20])
         doff = (doff >> 4) * 4
         p.flags, p.options = flag_text(bits), parse_options(body[20:doff])
         p.payload = body[doff:]

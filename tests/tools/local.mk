@@ -4,13 +4,16 @@
 check_PROGRAMS += \
 	tests/tools/apicall \
 	tests/tools/httpd \
-	tests/tools/msgclient
+	tests/tools/msgclient \
+	tests/tools/vstack
 
 tests_tools_apicall_SOURCES = tests/tools/apicall.c
 tests_tools_apicall_LDADD = src/lib/libxtcp.la
 tests_tools_httpd_SOURCES = tests/tools/httpd.c
 tests_tools_httpd_LDADD = src/lib/libxtcp.la
 tests_tools_msgclient_SOURCES = tests/tools/msgclient.c
+tests_tools_vstack_SOURCES = tests/tools/vstack.c
+tests_tools_vstack_LDADD = src/stack/libstack.la src/arena/libarena.la src/base/libbase.la
 
 EXTRA_DIST += \
 	tests/net/frames.py \
@@ -20,12 +23,20 @@ EXTRA_DIST += \
 	tests/net/test_clients.py \
 	tests/net/test_config.py \
 	tests/net/test_operation.py \
+	tests/packet/client.py \
 	tests/packet/packet.py \
 	tests/packet/peer.py \
+	tests/packet/play.py \
 	tests/packet/scene.py \
+	tests/packet/script.py \
+	tests/packet/scripts/rfc5961.txt \
+	tests/packet/scripts/rfc9293-close.txt \
+	tests/packet/scripts/rfc9293-data.txt \
+	tests/packet/scripts/rfc9293-open.txt \
 	tests/packet/test_ack.py \
 	tests/packet/test_hostile.py \
 	tests/packet/test_hostile_local.py \
 	tests/packet/test_patent.py \
+	tests/packet/test_scripts.py \
 	tests/packet/test_tcp.py \
 	tests/packet/test_tcp_close.py
