@@ -15,7 +15,7 @@ VIP4, VIP6 = "192.0.2.10", "2001:db8::10"
 ROUTER4, ROUTER6 = "203.0.113.1", "2001:db8:ffff::1"
 MOD = 1 << 32
 ECN = {"notect": 0, "ect1": 1, "ect0": 2, "ce": 3}
-TS_BASE = 1000  # the client's timestamp clock when the case begins
+TS_BASE = 1000  # the client's timestamp clock, unless its SYN says otherwise
 SACK_KIND = 5
 
 
@@ -50,6 +50,7 @@ class Client:
         self.snd_scale, self.rcv_scale = 0, 0
         self.offers_ws = None
         self.ts = False
+        self.ts_base = TS_BASE
         self.ts_recent, self.last_tsval = 0, None
         self.unit = 1460
         self.came = []  # ranges beyond rcv_nxt
@@ -84,8 +85,11 @@ class Client:
         if want.get("ts"):
             ts = tuple(int(v) % MOD for v in want["ts"].split(","))
         elif "ts" in want or self.ts and not syn and "-ts" not in want:
-            ts = (TS_BASE + self.clock(), 0 if syn else self.ts_recent)
+            ts = ((self.ts_base + self.clock()) % MOD,
+                  0 if syn else self.ts_recent)
         if syn:
+            if ts:
+                self.ts_base = ts[0] - self.clock()
             self.ts = ts is not None
             self.offers_ws = None if "ws" not in want else int(want["ws"])
         raw = b""

@@ -48,10 +48,10 @@ Lines of a case:
     skip T                  likewise, at one leap
     quiet [T]               nothing is sent, for so long
     state NAME              of the connection; NONE: there is none
-    counter NAME N          since the case began
+    counter NAME N | NAME<OP>N  since the case began
     info NAME<OP>N          of stack_conn_info(): cwnd, ssthresh, rto, srtt ...
                             (bytes, microseconds), OP one of = < > <= >= !=
-    isn +N                  our ISN is N after that of the last handshake
+    isn N | isn != N        our ISN is N after that of the last handshake
 
     > FLAGS [RANGE] [WORDS]     the client sends; FLAGS of SFRPAUEW or 0
     >> FLAGS ...                likewise, in one batch with the next `>`
@@ -74,6 +74,7 @@ Lines of a case:
              after T  came so long after the line before (exactly, but for a
                       tick of the timing wheel), or within a range of times
     < icmp TYPE/CODE ["data"]
+    < any                   whatever was sent up to now
 
     backend data "text" | N     delivered since last asked, all of it
     backend nothing             no data was

@@ -29,10 +29,7 @@ EXTRA_DIST += \
 	tests/packet/play.py \
 	tests/packet/scene.py \
 	tests/packet/script.py \
-	tests/packet/scripts/rfc5961.txt \
-	tests/packet/scripts/rfc9293-close.txt \
-	tests/packet/scripts/rfc9293-data.txt \
-	tests/packet/scripts/rfc9293-open.txt \
+	tests/packet/scripts \
 	tests/packet/test_ack.py \
 	tests/packet/test_hostile.py \
 	tests/packet/test_hostile_local.py \
