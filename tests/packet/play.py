@@ -24,7 +24,8 @@ EVENTS = {"open": 1, "data": 2, "eof": 4, "reset": 8, "acked": 16}
 GROUP_TIMES = ("deadline", "keepalive", "idle_timeout", "user_timeout",
                "accept_timeout")
 GROUP_WORDS = {"ack": ("deferred", "delivered", "immediate"),
-               "accept": ("auto", "application")}
+               "accept": ("auto", "application"),
+               "congestion": ("cubic", "reno")}
 ACK_WINDOW_AUTO = 0xffffffff
 
 
@@ -495,7 +496,7 @@ class Play:
         name, op, want = (words[0], "=", words[1]) if words[1:] else \
             split_op(words[0])
         got = self.world.counter(name)
-        if not compare(got, op, int(want)):
+        if not compare(got, op, number(want, self.client.unit)):
             raise Mismatch(f"counter {name} is {got}")
 
     def do_info(self, words):

@@ -36,7 +36,7 @@ Lines of a case:
     pool BYTES [HIGH LOW]   the receive pool, per cent
     group KEY=VALUE ...     ack accept announce window deadline keepalive
                             idle_timeout user_timeout accept_timeout id port
-                            priority max_connections draining
+                            priority max_connections draining congestion ecn
     unit N
     client NAME [v6] [port=N] [addr=A] [vip=A] [to=N] [isn=N] [window=BYTES]
                             from here on this client speaks; `a` is there at

@@ -11,7 +11,7 @@
  *	group KEY=N...     one group; see group_keys[]
  *	pool I BYTES HIGH LOW
  *	in HEX             parse and input; nothing is sent before `flush`
- *	flush
+ *	flush              send what is due, check the arena
  *	run T              let time pass up to T, with timers as they come due
  *	until T            likewise, but stop when something was sent
  *	jump T             straight to T: whoever slept for weeks
@@ -170,6 +170,8 @@ static const struct key group_keys[] = {
 	KEY(struct stack_group, "accept", accept),
 	KEY(struct stack_group, "ack", ack),
 	KEY(struct stack_group, "announce", announce),
+	KEY(struct stack_group, "congestion", congestion),
+	KEY(struct stack_group, "ecn", ecn),
 	KEY(struct stack_group, "draining", draining),
 	KEY(struct stack_group, "priority", priority),
 	KEY(struct stack_group, "vip_mask", vip_mask),
@@ -306,9 +308,12 @@ static void cmd_in(char **rest)
 
 static void cmd_flush(char **rest)
 {
+	const char *wrong;
+
 	(void)rest;
 	stack_flush(vs.st, vs.now_us);
-	puts("ok");
+	wrong = shard_check(&vs.shard);
+	printf(wrong ? "err %s\n" : "ok\n", wrong);
 }
 
 /* Up to end, or with once until something is sent. */
