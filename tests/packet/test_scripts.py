@@ -21,26 +21,24 @@ from script import ScriptError, load
 SCRIPTS = Path(__file__).parent / "scripts"
 
 
-def why_not(world, case, verbose):
-    """Play a case; None, or what went wrong in one line."""
-    play = Play(world, case)
-    why = None
+def play_case(play):
+    """None, or what went wrong."""
     try:
         play.run()
     except ScriptError as e:
-        why = f"the script: {e}"
+        return f"the script: {e}"
     except (Mismatch, StackDied) as e:
         at = f"{e.line.where} `{e.line.text.strip()}`" if e.line else "the end"
-        why = f"{at}: {e}"
+        return f"{at}: {e}"
+    return None
+
+
+def report(case, play, why, verbose):
+    """One line per case, a trace above it; False: it failed."""
+    one = why and " ".join(why.split())
     if verbose or why and not case.pending:
         for text in play.trace:
             print(f"#   {text}")
-    return why
-
-
-def report(case, why):
-    """One line per case; False: it failed."""
-    one = why and " ".join(why.split())
     if case.pending and why:
         print(f"ok {case.name} # skip: pending: {case.pending}")
     elif case.pending:
@@ -74,7 +72,8 @@ def main():
         return 0
     world, good = VirtualWorld(vstack_program()), True
     for case in cases:
-        good &= report(case, why_not(world, case, args.verbose))
+        play = Play(world, case)
+        good &= report(case, play, play_case(play), args.verbose)
     world.close()
     return 0 if good and cases else 1
 

@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""The packet scripts against a running xtcpd: those whose times allow it.
+
+    test_scripts_live.py [-v] [REGEX]    cases whose name matches
+    test_scripts_live.py --why           what is for virtual time alone, and why
+
+Needs root: the daemon and the clients' packets are in a network namespace.
+"""
+
+import argparse
+import os
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "net"))
+
+from harness import Net, Xtcpd  # noqa: E402
+from live import LiveWorld, Stage, liveable  # noqa: E402
+from play import Play  # noqa: E402
+from script import load  # noqa: E402
+from test_scripts import SCRIPTS, play_case, report  # noqa: E402
+
+AT_ONCE = 8
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("regex", nargs="?", default="")
+    args.add_argument("-v", "--verbose", action="store_true")
+    args.add_argument("--why", action="store_true")
+    args = args.parse_args()
+    cases = [c for c in load(Path(SCRIPTS).glob("*.txt"))
+             if re.search(args.regex, c.name)]
+    if args.why:
+        for c in cases:
+            print(f"{c.name}: {liveable(c) or 'runs'}")
+        return 0
+    cases = [c for c in cases if not liveable(c)]
+    groups, conf = Stage.settings(cases)
+    good = True
+    with Net(), Xtcpd(conf) as daemon, Stage(daemon, groups) as stage, \
+            ThreadPoolExecutor(AT_ONCE) as pool:
+        def run(i):
+            play = Play(LiveWorld(stage, cases[i], i), cases[i])
+            return play, play_case(play)
+        for case, (play, why) in zip(cases, pool.map(run, range(len(cases)))):
+            good &= report(case, play, why, args.verbose)
+    return 0 if good and cases else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
