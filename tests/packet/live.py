@@ -161,7 +161,9 @@ class Stream:
 
     def __init__(self, stage, backend):
         self.stage, self.backend = stage, backend
-        self.pongs, self.lock = 0, threading.Lock()
+        self.pings, self.pong, self.lock = 0, 0, threading.Lock()
+        self.closed = None
+        backend.grant = False  # it is done here, under the lock
         self.conns = {}  # connection id -> client
 
     def send(self, kind, payload=b"", **header):
@@ -172,7 +174,10 @@ class Stream:
         while self.stage.running:
             try:
                 f = self.backend.next(0.1)
-            except Closed:
+            except Closed as e:
+                with self.stage.condition:
+                    self.closed = f"the daemon closed the stream: {e}"
+                    self.stage.condition.notify_all()
                 return
             if f is None:
                 continue
@@ -185,7 +190,7 @@ class Stream:
 
     def take(self, f):
         if f.type == "PONG":
-            self.pongs += 1
+            self.pong = max(self.pong, f.offset)
             return
         if f.addr:
             key = (ipaddress.ip_address(f.addr.remote).packed,
@@ -201,6 +206,7 @@ class Stream:
         if f.type == "RESET":
             del self.conns[f.conn]
         if f.type == "DATA" and f.payload:
+            self.send("CREDIT", aux=len(f.payload))
             client.delivered = f.offset + len(f.payload)
             client.undrained += f.payload
             if client.eager:
@@ -210,10 +216,14 @@ class Stream:
 
     def sync(self):
         """All that was sent on the stream has had its effect."""
-        want = self.pongs + 1
-        self.send("PING", offset=1)
-        if not self.stage.wait(lambda: self.pongs >= want):
+        with self.stage.condition:
+            self.pings += 1
+            number = self.pings
+        self.send("PING", offset=number)
+        if not self.stage.wait(lambda: self.pong >= number or self.closed):
             raise Mismatch("the stream does not answer")
+        if self.closed:
+            raise Mismatch(self.closed)
 
 
 class LiveWorld:
@@ -226,11 +236,19 @@ class LiveWorld:
         name, self.port = stage.groups[tuple(sorted(case_groups(case).items()))]
         self.stream = stage.streams[name]
         self.began = time.monotonic()
-        self.echoes = 0
+        self.echoes, self.told_us = 0, 0
 
     @property
     def now_us(self):
         return START_US + int((time.monotonic() - self.began) * 1e6)
+
+    def clock_us(self):
+        """Time as the script tells it: the clients' clocks stand still else."""
+        return self.told_us
+
+    def connected(self, client):
+        """The backend hears of it before anything else happens."""
+        self.stage.wait(lambda: client.conn, 2)
 
     def begin(self, play):
         self.play = play
@@ -262,6 +280,10 @@ class LiveWorld:
     def turn(self, packets):
         for raw in packets:
             self.stage.wire.send(raw)
+
+    def between(self):
+        """What follows shall not come in the same batch."""
+        self.settle()
 
     def inbox(self, client, icmp):
         key = ("icmp", packet.address(client.addr)) if icmp else client.key
@@ -312,9 +334,11 @@ class LiveWorld:
             raise Mismatch("an echo request was not answered")
 
     def pass_time(self, us, leap=False):
+        self.told_us += us
         time.sleep(us / 1e6)
 
     def pass_quiet(self, us):
+        self.told_us += us
         time.sleep(min(us / 1e6, QUIET_S))
 
     def leftovers(self):
