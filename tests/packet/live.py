@@ -21,7 +21,7 @@ import packet
 from client import Mismatch, addresses
 from frames import Backend, Closed
 from peer import Wire
-from play import ACK_WINDOW_AUTO, START_US, group_settings
+from play import ACK_WINDOW_AUTO, group_settings
 from script import split_op, time_range_us, time_us
 
 WITHIN_S = 10.0
@@ -240,7 +240,7 @@ class LiveWorld:
 
     @property
     def now_us(self):
-        return START_US + int((time.monotonic() - self.began) * 1e6)
+        return int((time.monotonic() - self.began) * 1e6)
 
     def clock_us(self):
         """Time as the script tells it: the clients' clocks stand still else."""

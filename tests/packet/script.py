@@ -32,11 +32,14 @@ Lines of a case:
     pending WHY             known to fail: not counted, until it passes
     only virtual WHY        needs the stack alone, not a running daemon
     set KEY=N ...           limits of the stack: mtu, half_open_max, connections,
-                            rcv_window_max, snd_queue_max, ooo_chunks_max
+                            rcv_window_max, snd_queue_max, ooo_chunks_max,
+                            half_open_cookies, half_open_per_source,
+                            syn_cookies (0 auto, 1 always, 2 never)
     pool BYTES [HIGH LOW]   the receive pool, per cent
     group KEY=VALUE ...     ack accept announce window deadline keepalive
                             idle_timeout user_timeout accept_timeout id port
-                            priority max_connections draining congestion ecn
+                            priority max_connections max_per_source draining
+                            congestion ecn
     unit N
     client NAME [v6] [port=N] [addr=A] [vip=A] [to=N] [isn=N] [window=BYTES]
                             from here on this client speaks; `a` is there at

@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 
 from client import Mismatch
-from play import Play, StackDied, VirtualWorld, vstack_program
+from play import Play
 from script import ScriptError, load
+from virtual import StackDied, VirtualWorld, vstack_program
 
 SCRIPTS = Path(__file__).parent / "scripts"
 

@@ -24,6 +24,7 @@ EXTRA_DIST += \
 	tests/net/test_config.py \
 	tests/net/test_operation.py \
 	tests/packet/client.py \
+	tests/packet/live.py \
 	tests/packet/packet.py \
 	tests/packet/peer.py \
 	tests/packet/play.py \
@@ -31,9 +32,12 @@ EXTRA_DIST += \
 	tests/packet/script.py \
 	tests/packet/scripts \
 	tests/packet/test_ack.py \
+	tests/packet/test_conformance.py \
 	tests/packet/test_hostile.py \
 	tests/packet/test_hostile_local.py \
 	tests/packet/test_patent.py \
 	tests/packet/test_scripts.py \
+	tests/packet/test_scripts_live.py \
 	tests/packet/test_tcp.py \
-	tests/packet/test_tcp_close.py
+	tests/packet/test_tcp_close.py \
+	tests/packet/virtual.py

@@ -159,6 +159,10 @@ static const struct key new_keys[] = {
 	KEY(struct new_settings, "rcv_window_max", limits.rcv_window_max),
 	KEY(struct new_settings, "snd_queue_max", limits.snd_queue_max),
 	KEY(struct new_settings, "ooo_chunks_max", limits.ooo_chunks_max),
+	KEY(struct new_settings, "half_open_cookies", limits.half_open_cookies),
+	KEY(struct new_settings, "half_open_per_source",
+	    limits.half_open_per_source),
+	KEY(struct new_settings, "syn_cookies", limits.syn_cookies),
 	KEY(struct new_settings, "now", now_us),
 	{ 0 },
 };
@@ -176,6 +180,7 @@ static const struct key group_keys[] = {
 	KEY(struct stack_group, "priority", priority),
 	KEY(struct stack_group, "vip_mask", vip_mask),
 	KEY(struct stack_group, "max_connections", max_connections),
+	KEY(struct stack_group, "max_per_source", max_per_source),
 	KEY(struct stack_group, "ack_window", ack_window_bytes),
 	KEY(struct stack_group, "ack_deadline", ack_deadline_us),
 	KEY(struct stack_group, "accept_timeout", accept_timeout_us),
