@@ -541,22 +541,24 @@ def test_partial_ack_resends_the_next_hole():
 
 def test_rto_doubles_and_sends_one_segment():
     with Scene() as s:
-        p = s.connected(syn={"ts": True})
+        # small segments: two time-outs of large ones would be a black hole
+        size = 1000 - 12
+        p = s.connected(syn={"ts": True, "mss": 1000})
         f = s.received(p, b"request")
-        s.b.reply(f.conn, b"abcd" * 1448, ackd=7)
+        s.b.reply(f.conn, b"abcd" * size, ackd=7)
         last = [p.receive() for _ in range(4)][-1]
         times = [last.options["ts"][0]]
         for _ in range(3):
-            got = p.expect("A", seq=1, len=1448, within=10)
+            got = p.expect("A", seq=1, len=size, within=10)
             times.append(got.options["ts"][0])
         gaps = [b - a for a, b in zip(times, times[1:])]
         for i, gap in enumerate(gaps):
             if gap < 199 * 2 ** i:
                 raise AssertionError(f"gaps of {gaps} ms")
-        p.rcv_nxt = 1 + 1448
+        p.rcv_nxt = 1 + size
         p.ack()  # slow start from there
-        p.expect("A", seq=1 + 1448)
-        p.ack(ack=1 + 4 * 1448)
+        p.expect("A", seq=1 + size)
+        p.ack(ack=1 + 4 * size)
 
 
 # --- ICMP
