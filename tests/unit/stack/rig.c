@@ -72,6 +72,19 @@ static void rig_take_options(struct rig_out *out, const uint8_t *p,
 			out->has_wscale = true;
 			out->wscale = p[i + 2];
 			break;
+		case 4:
+			out->sack_ok = true;
+			break;
+		case 5:
+			ck_assert_uint_le(p[i + 1], 2 + 8 * SEG_SACKS_MAX);
+			out->n_sacks = (p[i + 1] - 2u) / 8;
+			for (uint32_t k = 0; k < out->n_sacks; k++) {
+				out->sacks[k].start =
+					rig_get32(p + i + 2 + 8 * k);
+				out->sacks[k].end =
+					rig_get32(p + i + 6 + 8 * k);
+			}
+			break;
 		case 8:
 			out->has_ts = true;
 			out->tsval = rig_get32(p + i + 2);
@@ -99,6 +112,7 @@ static void rig_emit(void *ctx, const struct iovec *iov, int iovcnt)
 	memset(out, 0, sizeof(*out));
 	rig.n_out++;
 	out->v6 = packet[0] >> 4 == 6;
+	out->ecn = (out->v6 ? packet[1] >> 4 : packet[1]) & 3;
 	hdr = out->v6 ? 40 : 20;
 	total = out->v6 ? 40u + rig_get16(packet + 4) : rig_get16(packet + 2);
 	ck_assert_uint_eq(total, len);
@@ -187,11 +201,12 @@ static uint32_t rig_build_options(const struct rig_client *cl,
 	uint32_t n = 0;
 
 	if (seg->syn_options) {
-		static const uint8_t opts[] = { 2, 4, 1460 >> 8, 1460 & 0xff,
-						1, 3, 3,	 7 };
+		static const uint8_t opts[] = { 2, 4, 0, 0, 1, 3,
+						3, 7, 1, 1, 4, 2 };
 
 		memcpy(p, opts, sizeof(opts));
-		n = sizeof(opts);
+		rig_put16(p + 2, cl->mss ? cl->mss : 1460);
+		n = sizeof(opts) - (cl->sack ? 0 : 4);
 	}
 	if (cl->ts) {
 		p[n++] = 1;
@@ -202,6 +217,16 @@ static uint32_t rig_build_options(const struct rig_client *cl,
 		rig_put32(p + n + 4, cl->tsecr);
 		n += 8;
 	}
+	if (cl->n_sacks) {
+		p[n++] = 1;
+		p[n++] = 1;
+		p[n++] = 5;
+		p[n++] = (uint8_t)(2 + 8 * cl->n_sacks);
+		for (uint32_t i = 0; i < cl->n_sacks; i++, n += 8) {
+			rig_put32(p + n, cl->sacks[i].start);
+			rig_put32(p + n + 4, cl->sacks[i].end);
+		}
+	}
 	return n;
 }
 
@@ -211,6 +236,7 @@ static uint32_t rig_build_ip(const struct rig_client *cl, uint8_t *buf,
 	if (cl->v6) {
 		memset(buf, 0, 40);
 		buf[0] = 0x60;
+		buf[1] = (uint8_t)(cl->tos << 4);
 		rig_put16(buf + 4, payload);
 		buf[6] = 6;
 		buf[7] = 64;
@@ -221,6 +247,7 @@ static uint32_t rig_build_ip(const struct rig_client *cl, uint8_t *buf,
 	}
 	memset(buf, 0, 20);
 	buf[0] = 0x45;
+	buf[1] = cl->tos;
 	rig_put16(buf + 2, 20 + payload);
 	buf[8] = 64;
 	buf[9] = 6;
@@ -370,17 +397,22 @@ void rig_ack(struct rig_client *cl)
 void rig_connect(struct rig_client *cl, uint16_t port)
 {
 	struct rig_out *out;
+	uint8_t ecn;
 
 	if (!cl->rig)
 		rig_client(cl, port);
-	rig_input(cl, &(struct rig_seg){ .flags = TH_SYN,
+	ecn = cl->ecn ? TH_ECE | TH_CWR : 0;
+	rig_input(cl, &(struct rig_seg){ .flags = TH_SYN | ecn,
 					 .seq = cl->iss,
 					 .syn_options = true });
-	out = rig_expect(cl, TH_SYN | TH_ACK);
+	out = rig_expect(cl, TH_SYN | TH_ACK |
+				     (rig.group.ecn ? ecn & TH_ECE : 0));
+	ck_assert_int_eq(out->sack_ok, cl->sack);
 	ck_assert_uint_eq(out->ack, cl->iss + 1);
 	ck_assert_uint_eq(out->dst_port, cl->port);
 	cl->srv_iss = out->seq;
 	cl->srv_shift = out->wscale;
+	rig_pass_us(cl->rtt_us);
 	rig_ack(cl);
 	rig_expect_nothing();
 	for (uint32_t ri = 0; ri < rig.shard.n_recs; ri++) {

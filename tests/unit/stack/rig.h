@@ -26,10 +26,13 @@ struct rig_out {
 	uint16_t src_port, dst_port;
 	uint32_t seq, ack, wnd, len;
 	uint8_t icmp_type;
-	bool has_mss, has_wscale, has_ts;
+	uint8_t ecn; /* of the IP header */
+	bool has_mss, has_wscale, has_ts, sack_ok;
 	uint16_t mss;
 	uint8_t wscale;
 	uint32_t tsval, tsecr;
+	uint32_t n_sacks;
+	struct seg_sack sacks[SEG_SACKS_MAX];
 	uint8_t payload[2048];
 	uint8_t head[100]; /* how the packet begins, for ICMP errors */
 	uint32_t packet_len;
@@ -52,13 +55,20 @@ struct rig_client {
 	struct rig *rig;
 	bool v6, ts;
 	uint8_t host; /* added to the last byte of its address */
+	bool sack, ecn; /* asked for in the SYN */
 	uint16_t port;
+	uint16_t mss; /* of the SYN; 0: 1460 */
+	uint64_t rtt_us; /* from SYN-ACK to ACK */
 	uint32_t iss, snd_nxt, rcv_nxt;
 	uint32_t srv_iss;
 	uint8_t srv_shift;
 	uint16_t wnd;
 	uint32_t tsval, tsecr;
 	uint32_t ri;
+	/* Carried by whatever it sends, until changed. */
+	uint8_t tos; /* enum seg_ecn */
+	uint32_t n_sacks;
+	struct seg_sack sacks[SEG_SACKS_MAX];
 };
 
 extern struct rig rig;
@@ -77,7 +87,7 @@ struct rig_seg {
 	uint32_t seq, ack;
 	const void *data;
 	uint32_t len;
-	bool syn_options; /* MSS 1460, window scale 7, timestamps when ts */
+	bool syn_options; /* MSS, window scale 7, SACK when sack */
 };
 
 /* Build the packet; returns its length. */
