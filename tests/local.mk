@@ -42,6 +42,9 @@ tests_unit_base_test_siphash_LDADD = $(unit_base)
 unit_tests += tests/unit/arena/test_shard
 tests_unit_arena_test_shard_LDADD = $(unit_arena)
 
+unit_tests += tests/unit/arena/test_sent
+tests_unit_arena_test_sent_LDADD = $(unit_arena)
+
 unit_tests += tests/unit/arena/test_wheel
 tests_unit_arena_test_wheel_LDADD = $(unit_arena)
 
@@ -84,8 +87,39 @@ tests_unit_stack_test_close_LDADD = $(unit_stack)
 
 unit_tests += tests/unit/stack/test_recovery
 tests_unit_stack_test_recovery_SOURCES = tests/unit/stack/test_recovery.c \
+	tests/unit/stack/sender.h \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_stack_test_recovery_LDADD = $(unit_stack)
+
+unit_tests += tests/unit/stack/test_sack
+tests_unit_stack_test_sack_SOURCES = tests/unit/stack/test_sack.c \
+	tests/unit/stack/sender.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_sack_LDADD = $(unit_stack)
+
+unit_tests += tests/unit/stack/test_rack
+tests_unit_stack_test_rack_SOURCES = tests/unit/stack/test_rack.c \
+	tests/unit/stack/sender.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_rack_LDADD = $(unit_stack)
+
+unit_tests += tests/unit/stack/test_undo
+tests_unit_stack_test_undo_SOURCES = tests/unit/stack/test_undo.c \
+	tests/unit/stack/sender.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_undo_LDADD = $(unit_stack)
+
+unit_tests += tests/unit/stack/test_prr
+tests_unit_stack_test_prr_SOURCES = tests/unit/stack/test_prr.c \
+	tests/unit/stack/sender.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_prr_LDADD = $(unit_stack)
+
+unit_tests += tests/unit/stack/test_ecn
+tests_unit_stack_test_ecn_SOURCES = tests/unit/stack/test_ecn.c \
+	tests/unit/stack/sender.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_ecn_LDADD = $(unit_stack)
 
 unit_tests += tests/unit/stack/test_random
 tests_unit_stack_test_random_SOURCES = tests/unit/stack/test_random.c \

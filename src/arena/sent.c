@@ -351,10 +351,14 @@ void sents_free(struct sents *ss, struct blk *b)
 
 void sents_restore(struct sents *ss, struct blk *b, uint32_t bi)
 {
+	uint32_t i;
+
 	b->sent = SENTS_NONE;
 	if (b->snd_una == b->snd_nxt)
 		return;
-	sents_lost(ss, b, sents_append(ss, b, bi, b->snd_una, b->snd_nxt, 0));
+	i = sents_append(ss, b, bi, b->snd_una, b->snd_nxt, 0);
+	ss->items[i].flags |= SENT_AGAIN;
+	sents_lost(ss, b, i);
 }
 
 static const char *sents_check_time(const struct sents *ss, const struct blk *b,
@@ -396,6 +400,8 @@ const char *sents_check(const struct sents *ss, const struct blk *b,
 		if (s->flags & SENT_SACKED &&
 		    s->flags & (SENT_LOST | SENT_REXMIT))
 			return "a SACKed segment is lost or sent again";
+		if ((s->flags & (SENT_REXMIT | SENT_AGAIN)) == SENT_REXMIT)
+			return "a segment sent again was sent once";
 		if (s->timed == (due || s->flags & SENT_SACKED))
 			return "a segment is timed, or not, against its flags";
 		timed += s->timed;

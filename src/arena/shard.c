@@ -226,8 +226,10 @@ static void shard_rebuild_blk(struct shard *sh, uint32_t bi)
 	shard_rebuild_chunks(&sh->rx, blk->rx_head);
 	shard_rebuild_chunks(&sh->rx, blk->ooo_head);
 	shard_rebuild_chunks(&sh->tx, blk->tx_head);
+	blk->tx_cur = NIL;
 	/* Unless it is the SYN that is not acknowledged. */
-	if (blk->snd_una == sh->recs[blk->rec].iss)
+	if (blk->snd_una == sh->recs[blk->rec].iss &&
+	    !sh->recs[blk->rec].snd_off)
 		blk->sent = SENTS_NONE;
 	else
 		sents_restore(&sh->sents, blk, bi);

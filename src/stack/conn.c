@@ -131,12 +131,10 @@ static uint64_t conn_linger_until(const struct conn *c)
 
 	if (c->r->state == TCP_TIME_WAIT)
 		return until;
-	if (b->flags & BLK_LINGER)
-		until = b->life_at;
-	else if (c->r->state == TCP_ESTABLISHED &&
-		 (b->cc.cwnd != cc_initial_window(conn_mss(c)) ||
-		  b->cc.ssthresh != UINT32_MAX))
-		until += b->rtt.rto_us;
+	if (c->r->state == TCP_ESTABLISHED &&
+	    (b->cc.cwnd != cc_initial_window(conn_mss(c)) ||
+	     b->cc.ssthresh != UINT32_MAX))
+		until = max_u64(b->sent_at, b->progress_at) + b->rtt.rto_us;
 	return max_u64(until, c->now_us + respond_limit_left_us(c));
 }
 

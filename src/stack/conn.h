@@ -121,9 +121,14 @@ uint32_t isn_make(const struct stack *st, const struct tuple *tuple,
 uint32_t isn_ts_offset(const struct stack *st, const struct tuple *tuple);
 
 /* Our timestamp clock: milliseconds, offset per tuple (RFC 7323 5.4). */
+static inline uint32_t conn_ts_at(const struct conn *c, uint64_t us)
+{
+	return (uint32_t)(us / USEC_PER_MSEC) + c->b->ts_off;
+}
+
 static inline uint32_t conn_ts_now(const struct conn *c)
 {
-	return (uint32_t)(c->now_us / USEC_PER_MSEC) + c->b->ts_off;
+	return conn_ts_at(c, c->now_us);
 }
 
 /* listen.c: a segment for no connection. */

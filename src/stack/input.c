@@ -67,6 +67,16 @@ static bool input_is_own(const struct conn *c, const struct seg *seg)
 	       seq_between(b->snd_una - b->max_wnd, seg->ack, b->snd_nxt);
 }
 
+/*
+ * RFC 3168 6.1.1: a client that repeats its SYN without ECN has given up on it,
+ * as the first one was lost perhaps because of it.
+ */
+static void input_syn_again(struct conn *c, const struct seg *seg)
+{
+	if ((seg->flags & (TH_ECE | TH_CWR)) != (TH_ECE | TH_CWR))
+		c->r->flags &= (uint16_t)~REC_ECN;
+}
+
 /* First: check the sequence number. */
 static bool input_sequence(struct conn *c, const struct seg *seg)
 {
@@ -80,6 +90,7 @@ static bool input_sequence(struct conn *c, const struct seg *seg)
 		return false;
 	if (c->r->state == TCP_SYN_RECEIVED && seg->flags & TH_SYN &&
 	    seg->seq == c->r->irs) {
+		input_syn_again(c, seg);
 		b->rtt.timed_at_us = 0; /* Karn */
 		conn_mark(c, BLK_SYNACK_NOW);
 		return false;
@@ -217,12 +228,16 @@ static void input_window(struct conn *c, const struct seg *seg, bool advanced)
 	}
 }
 
-/* RFC 5681 section 2: does it say that something arrived out of order? */
+/*
+ * RFC 5681 section 2: does it say that something arrived out of order? The
+ * answer to a window probe does not.
+ */
 static bool input_is_dupack(const struct blk *b, const struct seg *seg,
 			    uint32_t wnd)
 {
 	return seg->ack == b->snd_una && b->snd_una != b->snd_nxt &&
-	       !seg->len && !(seg->flags & TH_FIN) && wnd == b->snd_wnd;
+	       !seg->len && !(seg->flags & TH_FIN) && wnd == b->snd_wnd &&
+	       !(b->flags & BLK_PERSIST);
 }
 
 /* Fifth: check the ACK field. */
@@ -456,6 +471,8 @@ void input_conn(struct conn *c, const struct seg *seg)
 	if (c->r->state == TCP_SYN_HELD) {
 		if (seg->flags & TH_RST && seg->seq == c->r->irs + 1)
 			conn_end(c, true);
+		else if (seg->flags & TH_SYN && seg->seq == c->r->irs)
+			input_syn_again(c, seg);
 		return;
 	}
 	if (!conn_activate(c))

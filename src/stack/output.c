@@ -13,6 +13,8 @@
  * cwnd bounds what is in flight (recovery_pipe()), the client's window what is
  * beyond snd_una. What is lost goes before what is new.
  */
+#include <assert.h>
+
 #include "base/bytes.h"
 #include "stack/cc.h"
 #include "stack/options.h"
@@ -49,7 +51,9 @@ static void output_ecn(struct conn *c, const struct output_seg *os,
 		return;
 	if (c->r->flags & REC_ECE)
 		what->flags |= TH_ECE;
-	if (!os->new || !os->len)
+	/* Neither on what the client's window has no room for: 6.1.6. */
+	if (!os->new || !os->len ||
+	    seq_gt(os->seq + os->len, b->snd_una + b->snd_wnd))
 		return;
 	what->ecn = ECN_ECT0;
 	if (b->flags & BLK_CWR_DUE) {
@@ -148,6 +152,7 @@ void output_again(struct conn *c, uint32_t i)
 	os.fin = seq_gt(s->end, b->snd_end) && os.len <= mss;
 	os.len = min_u32(os.len, mss);
 	sent = output_segment(c, &os);
+	assert(sent); /* the queue has all of the flight */
 	if (sent < sent_len(s))
 		sents_split(ss, b, i, s->seq + sent);
 	sents_again(ss, b, i, c->now_us);
@@ -177,8 +182,11 @@ static void output_grow(struct conn *c, uint32_t i)
 	stack_count_n(c->st, SC_bytes_out, more);
 }
 
-/* What is lost, as far as cwnd and the client's window reach. */
-static void output_lost(struct conn *c)
+/*
+ * What is lost, as far as cwnd and the client's window reach. Answers whether
+ * new data may follow: not before all of it went.
+ */
+static bool output_lost(struct conn *c)
 {
 	struct sents *ss = &c->st->sh->sents;
 	struct blk *b = c->b;
@@ -186,21 +194,27 @@ static void output_lost(struct conn *c)
 
 	/* RFC 5682 step 2b: new data decides first. */
 	if (b->loss.frto == FRTO_SECOND)
-		return;
+		return true;
 	while ((i = sents_next_lost(ss, b)) != NIL) {
 		const struct sent *s = &ss->items[i];
-		uint32_t len, pipe = recovery_pipe(c);
-
-		output_grow(c, i);
-		len = min_u32(sent_len(s), conn_mss(c));
+		uint32_t len = min_u32(sent_len(s), conn_mss(c));
+		uint32_t pipe = recovery_pipe(c);
 
 		if (pipe && pipe + len > b->cc.cwnd)
-			break;
+			return false;
 		if (s->seq != b->snd_una &&
 		    seq_gt(s->seq + len, b->snd_una + b->snd_wnd))
-			break;
+			return false;
+		output_grow(c, i);
 		output_again(c, i);
+		/*
+		 * RFC 6298 (5.3) as of now: the ACK of the first segment is a
+		 * round trip away again.
+		 */
+		if (i == b->sent.head && b->cc.phase == CC_RECOVERY)
+			b->rexmit_at = 0;
 	}
+	return true;
 }
 
 /* New data, or the FIN, for the first time. */
@@ -293,25 +307,30 @@ static bool output_allowed(struct conn *c, uint32_t *ret_len, bool *ret_fin)
 static void output_after_idle(struct conn *c)
 {
 	struct blk *b = c->b;
-	uint64_t idle_us = c->now_us - max_u64(b->sent_at, b->progress_at);
-
 	if (!b->sent_at || b->snd_una != b->snd_nxt || b->snd_end == b->snd_nxt)
 		return;
-	cc_resumed(&b->cc, idle_us);
-	if (idle_us > b->rtt.rto_us)
+	cc_resumed(&b->cc, c->now_us - max_u64(b->sent_at, b->progress_at));
+	if (c->now_us - b->sent_at > b->rtt.rto_us)
 		cc_idle(&b->cc, conn_mss(c));
 	b->sent_at = c->now_us;
 }
 
 static void output_data(struct conn *c)
 {
+	struct blk *b = c->b;
 	uint32_t len;
 	bool fin;
 
-	output_lost(c);
+	if (!output_lost(c))
+		return;
 	output_after_idle(c);
 	while (output_allowed(c, &len, &fin))
 		output_first(c, len, fin);
+	/* RFC 5682 step 2b wants new data, and none may go: no F-RTO then. */
+	if (b->loss.frto == FRTO_SECOND && b->snd_nxt == b->cc.recover) {
+		b->loss.frto = FRTO_OFF;
+		output_lost(c);
+	}
 }
 
 /* Figure 5c: the client sent its request again; so do we what answers it. */

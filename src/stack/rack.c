@@ -38,8 +38,7 @@ static bool rack_ambiguous(const struct conn *c, const struct sent *s,
 	if (!(s->flags & SENT_AGAIN))
 		return false;
 	if (c->r->flags & REC_TS && opts->has_ts &&
-	    seq_lt(opts->tsecr,
-		   conn_ts_now(c) - (uint32_t)(age_us / USEC_PER_MSEC)))
+	    seq_lt(opts->tsecr, conn_ts_at(c, s->xmit_us)))
 		return true;
 	return age_us < c->b->rtt.min_us;
 }
@@ -163,14 +162,21 @@ void rack_recovered(struct conn *c)
 		l->reo_mult = 1;
 }
 
+bool rack_tlp_allowed(const struct conn *c)
+{
+	const struct blk *b = c->b;
+
+	return c->r->flags & REC_SACK && b->cc.phase == CC_OPEN &&
+	       !(b->loss.flags & LOSS_TLP) && !b->sent.sacked_bytes &&
+	       b->sent.head != NIL;
+}
+
 uint64_t rack_tlp_at(const struct conn *c)
 {
 	const struct blk *b = c->b;
 	uint64_t pto;
 
-	if (!(c->r->flags & REC_SACK) || b->cc.phase != CC_OPEN ||
-	    b->loss.flags & LOSS_TLP || b->sent.sacked_bytes ||
-	    b->sent.head == NIL)
+	if (!rack_tlp_allowed(c))
 		return 0;
 	if (b->rtt.srtt_us)
 		pto = 2 * (uint64_t)b->rtt.srtt_us + 2 * USEC_PER_MSEC;
@@ -204,6 +210,15 @@ void rack_tlp_send(struct conn *c)
 	b->rexmit_at = 0;
 }
 
+bool rack_tlp_twice(const struct conn *c, const struct ack_news *news)
+{
+	const struct blk_loss *l = &c->b->loss;
+
+	return l->flags & LOSS_TLP && l->flags & LOSS_TLP_REXMIT &&
+	       news->dsack_start != news->dsack_end &&
+	       news->dsack_end == l->tlp_end;
+}
+
 bool rack_tlp_acked(struct conn *c, const struct ack_news *news)
 {
 	struct blk_loss *l = &c->b->loss;
@@ -213,8 +228,7 @@ bool rack_tlp_acked(struct conn *c, const struct ack_news *news)
 		return false;
 	if (!(l->flags & LOSS_TLP_REXMIT)) {
 		l->flags &= (uint8_t)~LOSS_TLP; /* new data, and it arrived */
-	} else if (news->dsack_start != news->dsack_end &&
-		   news->dsack_end == l->tlp_end) {
+	} else if (rack_tlp_twice(c, news)) {
 		l->flags &= (uint8_t)~LOSS_TLP; /* both arrived */
 	} else if (seq_gt(seg->ack, l->tlp_end)) {
 		l->flags &= (uint8_t)~LOSS_TLP;

@@ -67,8 +67,8 @@ void recovery_begin(struct conn *c, const struct seg *seg, bool dupack,
 		.prior_fack = c->b->loss.fack,
 		.dupack = dupack,
 	};
-	if (c->b->sent.head != NIL)
-		sack_take(c, ret_news);
+	/* Also when nothing is in flight: a D-SACK comes late by its nature. */
+	sack_take(c, ret_news);
 }
 
 void recovery_delivered(struct conn *c, const struct sent *s,
@@ -88,6 +88,23 @@ void recovery_delivered(struct conn *c, const struct sent *s,
 		news->original = true;
 }
 
+/* The ACK ends within the first segment. */
+static void recovery_trim(struct conn *c, struct ack_news *news)
+{
+	struct sents *ss = recovery_sents(c);
+	struct blk *b = c->b;
+	uint32_t i = b->sent.head;
+	const struct sent *s = &ss->items[i];
+	bool whole = sent_len(s) <= conn_mss(c);
+
+	if (!(s->flags & SENT_SACKED))
+		news->delivered_bytes += b->snd_una - s->seq;
+	sents_trim(ss, b, b->snd_una);
+	/* It could not be split (output_again): its rest was not sent again. */
+	if (s->flags & SENT_REXMIT && !whole)
+		sents_lost(ss, b, i);
+}
+
 void recovery_advanced(struct conn *c, uint32_t acked_bytes,
 		       struct ack_news *news)
 {
@@ -105,21 +122,24 @@ void recovery_advanced(struct conn *c, uint32_t acked_bytes,
 		sents_pop(ss, b);
 	}
 	if (b->sent.head != NIL &&
-	    seq_lt(ss->items[b->sent.head].seq, b->snd_una)) {
-		news->delivered_bytes +=
-			b->snd_una - ss->items[b->sent.head].seq;
-		sents_trim(ss, b, b->snd_una);
-	}
+	    seq_lt(ss->items[b->sent.head].seq, b->snd_una))
+		recovery_trim(c, news);
 	/* RFC 5682: without SACK, what was received before hides here. */
 	if (!recovery_sack(c) && news->rexmit_acked)
 		news->original = false;
 	b->progress_at = c->now_us;
 	b->flags &= ~(uint32_t)BLK_REOPENED;
-	b->cc.backoff = 0;
 	b->rexmits = 0;
 	b->rexmit_at = 0;
 	if (!(b->loss.flags & LOSS_REO_TIMER))
 		b->probe_at = 0;
+}
+
+/* RFC 6298 (5.7), Karn: a backed-off RTO holds until there is a sample. */
+static void recovery_sample(struct conn *c, uint32_t rtt_us)
+{
+	rtt_sample(c, rtt_us);
+	c->b->cc.backoff = 0;
 }
 
 /* RFC 6298 (2.2), (2.3), Karn; RFC 7323 4 for what was sent more than once. */
@@ -129,13 +149,13 @@ static uint32_t recovery_rtt(struct conn *c, const struct ack_news *news)
 	uint32_t ms;
 
 	if (news->first_us && !news->rexmit_acked) {
-		rtt_sample(c, (uint32_t)min_u64(c->now_us - news->first_us,
-						UINT32_MAX));
+		recovery_sample(c, (uint32_t)min_u64(c->now_us - news->first_us,
+						     UINT32_MAX));
 	} else if (news->acked_bytes && opts->has_ts && c->r->flags & REC_TS &&
 		   opts->tsecr) {
 		ms = conn_ts_now(c) - opts->tsecr;
 		if (ms < 600000)
-			rtt_sample(c, ms * 1000 + 500);
+			recovery_sample(c, ms * 1000 + 500);
 	}
 	return news->last_us ? (uint32_t)min_u64(c->now_us - news->last_us,
 						 UINT32_MAX)
@@ -154,6 +174,10 @@ static void recovery_count_dupacks(struct conn *c, struct ack_news *news)
 	if (news->dupack)
 		stack_count(c->st, SC_dup_acks_in);
 	if (recovery_sack(c))
+		return;
+	/* After a time-out all is lost already: what arrives is none of pipe. */
+	if (news->dupack && b->cc.phase == CC_LOSS &&
+	    seq_leq(b->snd_nxt, b->cc.recover))
 		return;
 	if (news->dupack) {
 		if (b->cc.dupacks < UINT16_MAX)
@@ -183,10 +207,10 @@ static bool recovery_detect(struct conn *c, const struct ack_news *news)
 	if (b->cc.phase == CC_LOSS || ss->items[head].flags & SENT_LOST)
 		return false;
 	/* RFC 6582 3.2 step 3 (a partial ACK), step 2 (the third duplicate). */
-	if (b->cc.phase == CC_RECOVERY
-		    ? !news->acked_bytes
-		    : b->cc.dupacks < RECOVERY_DUPTHRESH ||
-			      seq_leq(b->snd_una, b->cc.recover))
+	if (b->cc.phase == CC_RECOVERY ? !news->acked_bytes
+				       : b->cc.dupacks < RECOVERY_DUPTHRESH)
+		return false;
+	if (b->cc.phase == CC_OPEN && seq_leq(b->snd_una, b->cc.recover))
 		return false;
 	if (sent_len(&ss->items[head]) > conn_mss(c))
 		sents_split(ss, b, head, b->snd_una + conn_mss(c));
@@ -217,8 +241,11 @@ static void recovery_prr(struct conn *c, const struct ack_news *news, bool lost)
 			n += mss;
 		n = min_i64(n, b->cc.ssthresh - pipe);
 	}
-	/* The first retransmission always goes; and nothing may stand still. */
-	if (!l->prr_out || !pipe)
+	/*
+	 * The first retransmission always goes, so does what a partial ACK asks
+	 * for (RFC 6582 3.2 step 3); and nothing may stand still.
+	 */
+	if (!l->prr_out || !pipe || (lost && !recovery_sack(c)))
 		n = max_i64(n, mss);
 	b->cc.cwnd = max_u32(pipe + (uint32_t)max_i64(n, 0), mss);
 }
@@ -244,7 +271,11 @@ static void recovery_reduce(struct conn *c, const struct ack_news *news,
 static void recovery_enter(struct conn *c, const struct ack_news *news)
 {
 	stack_count(c->st, SC_fast_retransmits);
-	undo_begin(c);
+	/* The window was reduced for a mark already: that stays. */
+	if (c->b->cc.phase == CC_CWR)
+		c->b->loss.flags &= (uint8_t)~LOSS_UNDO;
+	else
+		undo_begin(c);
 	recovery_reduce(c, news, CC_RECOVERY);
 	c->b->loss.flags &= (uint8_t)~LOSS_TLP;
 	recovery_prr(c, news, true);
@@ -257,10 +288,24 @@ static void recovery_leave(struct conn *c)
 
 	if (b->cc.phase != CC_LOSS)
 		b->cc.cwnd = max_u32(b->cc.ssthresh, conn_mss(c));
+	if (b->cc.phase != CC_CWR)
+		rack_recovered(c);
 	b->cc.phase = CC_OPEN;
 	b->cc.dupacks = 0;
 	b->loss.frto = FRTO_OFF;
-	rack_recovered(c);
+}
+
+/*
+ * Until something that was sent after the mark came back is acknowledged, the
+ * client repeats its echo: it has not seen our CWR.
+ */
+static bool recovery_is_over(const struct blk *b)
+{
+	if (b->cc.phase == CC_OPEN)
+		return false;
+	if (b->cc.phase == CC_CWR)
+		return seq_gt(b->snd_una, b->cc.recover);
+	return seq_geq(b->snd_una, b->cc.recover);
 }
 
 /* RFC 5682 section 3.1, once something is acknowledged after a time-out. */
@@ -322,8 +367,14 @@ static void recovery_step(struct conn *c, const struct ack_news *news,
 {
 	struct blk *b = c->b;
 
-	if (b->cc.phase != CC_OPEN && seq_geq(b->snd_una, b->cc.recover))
+	if (recovery_is_over(b)) {
+		/* Most of what this ACK covers arrived long ago: no growth. */
+		bool reduced = b->cc.phase != CC_LOSS;
+
 		recovery_leave(c);
+		if (reduced && !lost)
+			return;
+	}
 	switch (b->cc.phase) {
 	case CC_OPEN:
 		if (lost)
@@ -354,7 +405,8 @@ static void recovery_step(struct conn *c, const struct ack_news *news,
 static void recovery_echoed(struct conn *c, const struct ack_news *news)
 {
 	if (!(news->seg->flags & TH_ECE) || !(c->r->flags & REC_ECN) ||
-	    c->b->cc.phase != CC_OPEN || c->b->sent.head == NIL)
+	    c->b->cc.phase != CC_OPEN || c->b->sent.head == NIL ||
+	    seq_lt(news->seg->ack, c->b->snd_una))
 		return;
 	stack_count(c->st, SC_ecn_echoed);
 	c->b->loss.flags &= (uint8_t)~LOSS_UNDO;
@@ -368,7 +420,7 @@ void recovery_end(struct conn *c, struct ack_news *news)
 	bool lost;
 
 	recovery_count_dupacks(c, news);
-	if (news->dsack_start != news->dsack_end)
+	if (news->dsack_start != news->dsack_end && !rack_tlp_twice(c, news))
 		rack_dsack(c);
 	undo_try(c, news);
 	if (rack_tlp_acked(c, news) && b->cc.phase == CC_OPEN) {
@@ -451,8 +503,7 @@ static void recovery_window_probe(struct conn *c)
 static void recovery_timeout(struct conn *c)
 {
 	struct blk *b = c->b;
-	bool again = b->rexmits || b->cc.phase == CC_RECOVERY ||
-		     b->cc.phase == CC_LOSS;
+	bool again = b->rexmits || b->cc.phase == CC_RECOVERY;
 
 	stack_count(c->st, SC_rto_fired);
 	if (!again)
@@ -514,7 +565,8 @@ void recovery_probe_timer(struct conn *c)
 	if (b->sent.head == NIL)
 		return;
 	if (!reordering) {
-		rack_tlp_send(c);
+		if (rack_tlp_allowed(c))
+			rack_tlp_send(c);
 	} else if (rack_detect(c)) {
 		if (b->cc.phase == CC_OPEN || b->cc.phase == CC_CWR)
 			recovery_enter(c, &none);
@@ -522,6 +574,16 @@ void recovery_probe_timer(struct conn *c)
 			recovery_prr(c, &none, true);
 	}
 	conn_mark(c, 0);
+}
+
+static void recovery_arm_probe(struct conn *c)
+{
+	struct blk *b = c->b;
+
+	if (b->loss.flags & LOSS_REO_TIMER)
+		return;
+	if (!b->probe_at || !rack_tlp_allowed(c))
+		b->probe_at = rack_tlp_at(c);
 }
 
 void recovery_arm(struct conn *c)
@@ -533,13 +595,15 @@ void recovery_arm(struct conn *c)
 
 	if (!waiting) {
 		b->flags &= ~(uint32_t)BLK_PERSIST;
+		b->loss.flags &= (uint8_t)~LOSS_REO_TIMER;
 		b->rexmit_at = b->probe_at = 0;
 	} else if (in_flight && (b->snd_wnd || b->snd_una == b->snd_end)) {
+		if (b->flags & BLK_PERSIST)
+			b->rexmit_at = 0;
 		b->flags &= ~(uint32_t)BLK_PERSIST;
 		if (!b->rexmit_at)
 			b->rexmit_at = recovery_backed_off(c);
-		if (!b->probe_at)
-			b->probe_at = rack_tlp_at(c);
+		recovery_arm_probe(c);
 	} else if (!(b->flags & BLK_PERSIST) || !b->rexmit_at) {
 		if (!(b->flags & BLK_PERSIST) && !in_flight)
 			b->progress_at = c->now_us;

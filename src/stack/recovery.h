@@ -85,10 +85,14 @@ bool rack_detect(struct conn *c);
 bool rack_is_late(const struct conn *c, const struct sent *s);
 void rack_dsack(struct conn *c);
 void rack_recovered(struct conn *c);
-/* RFC 8985 7.2: when the probe is due, or 0 when there is to be none. */
+/* RFC 8985 7.2: may there be a probe now? */
+bool rack_tlp_allowed(const struct conn *c);
+/* When it is due, or 0 when there is to be none. */
 uint64_t rack_tlp_at(const struct conn *c);
 /* 7.3: send it. */
 void rack_tlp_send(struct conn *c);
+/* 7.4: does the client report that probe and original arrived? */
+bool rack_tlp_twice(const struct conn *c, const struct ack_news *news);
 /* 7.4: answers whether the probe repaired a loss. */
 bool rack_tlp_acked(struct conn *c, const struct ack_news *news);
 

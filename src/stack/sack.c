@@ -68,7 +68,6 @@ void sack_duplicate(struct conn *c, uint32_t start, uint32_t end)
 
 	if (!(c->r->flags & REC_SACK) || !seq_lt(start, end))
 		return;
-	stack_count(c->st, SC_dsack_out);
 	k->dup_start = start;
 	k->dup_end = end;
 	c->b->flags |= BLK_SACK_DUE;
@@ -115,6 +114,7 @@ void sack_fill(struct conn *c, uint32_t room, struct seg_opts *opts)
 	max = min_u32(max, (room - TCP_OPT_SACK_BYTES(0)) / 8);
 	/* RFC 2883 section 4: the duplicate comes first, and once. */
 	if (dup) {
+		stack_count(c->st, SC_dsack_out);
 		opts->sacks[n++] =
 			(struct seg_sack){ k->dup_start, k->dup_end };
 		k->dup_start = k->dup_end = 0;

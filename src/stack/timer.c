@@ -79,12 +79,8 @@ static void timer_life(struct conn *c)
 		else
 			timer_keepalive_probe(c);
 	} else if (b->flags & BLK_LINGER) {
-		b->life_at = c->now_us;
+		b->flags &= ~(uint32_t)BLK_LINGER;
 		conn_rest(c);
-		if (c->b && c->b->life_at <= c->now_us) {
-			c->b->life_at = 0;
-			c->b->flags &= ~(uint32_t)BLK_LINGER;
-		}
 	}
 }
 

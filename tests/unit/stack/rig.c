@@ -405,8 +405,8 @@ void rig_connect(struct rig_client *cl, uint16_t port)
 	rig_input(cl, &(struct rig_seg){ .flags = TH_SYN | ecn,
 					 .seq = cl->iss,
 					 .syn_options = true });
-	out = rig_expect(cl, TH_SYN | TH_ACK |
-				     (rig.group.ecn ? ecn & TH_ECE : 0));
+	out = rig_expect(cl,
+			 TH_SYN | TH_ACK | (rig.group.ecn ? ecn & TH_ECE : 0));
 	ck_assert_int_eq(out->sack_ok, cl->sack);
 	ck_assert_uint_eq(out->ack, cl->iss + 1);
 	ck_assert_uint_eq(out->dst_port, cl->port);
