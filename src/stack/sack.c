@@ -139,30 +139,45 @@ static bool sack_is_dsack(const struct seg *seg)
 	       seq_leq(s[0].end, s[1].end);
 }
 
-/* Mark the whole segments within [start, end). */
-static void sack_mark(struct conn *c, const struct seg_sack *sack,
+/*
+ * Mark the whole segments within the blocks, sorted by where they start: one
+ * walk, as far as the last of them.
+ */
+static void sack_mark(struct conn *c, const struct seg_sack *sacks, uint32_t n,
 		      struct ack_news *news)
 {
 	struct sents *ss = &c->st->sh->sents;
+	uint32_t k = 0;
 
 	for (uint32_t i = c->b->sent.head; i != NIL; i = ss->items[i].next) {
 		const struct sent *s = &ss->items[i];
 
-		if (seq_geq(s->seq, sack->end))
-			break;
-		if (seq_lt(s->seq, sack->start) || seq_gt(s->end, sack->end) ||
-		    s->flags & SENT_SACKED)
+		while (k < n && seq_geq(s->seq, sacks[k].end))
+			k++;
+		if (k == n)
+			return;
+		if (seq_lt(s->seq, sacks[k].start) ||
+		    seq_gt(s->end, sacks[k].end) || s->flags & SENT_SACKED)
 			continue;
 		recovery_delivered(c, s, news);
 		sents_sacked(ss, c->b, i);
 	}
 }
 
+static void sack_insert(struct seg_sack *sacks, uint32_t n,
+			const struct seg_sack *sack)
+{
+	for (; n > 0 && seq_gt(sacks[n - 1].start, sack->start); n--)
+		sacks[n] = sacks[n - 1];
+	sacks[n] = *sack;
+}
+
 void sack_take(struct conn *c, struct ack_news *news)
 {
 	const struct seg *seg = news->seg;
+	struct seg_sack sacks[SEG_SACKS_MAX];
 	struct blk *b = c->b;
-	uint32_t i = 0;
+	uint32_t i = 0, n = 0;
 
 	if (!(c->r->flags & REC_SACK) || !seg->opts.n_sacks)
 		return;
@@ -184,6 +199,8 @@ void sack_take(struct conn *c, struct ack_news *news)
 				stack_count(c->st, SC_sack_invalid);
 			continue;
 		}
-		sack_mark(c, sack, news);
+		sack_insert(sacks, n++, sack);
 	}
+	if (n)
+		sack_mark(c, sacks, n, news);
 }
