@@ -28,7 +28,7 @@ uint64_t arena_layout_hash(void)
 		sizeof(struct chunk),
 		CHUNK_BYTES,
 		ARENA_PART_ALIGN,
-		offsetof(struct rec, group),
+		offsetof(struct rec, slot),
 		offsetof(struct rec, block),
 		offsetof(struct rec, rcv_off),
 		offsetof(struct rec, irs),

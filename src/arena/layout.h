@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 #define ARENA_MAGIC UINT64_C(0x3141544350434158)
-#define ARENA_VERSION 1u
+#define ARENA_VERSION 2u
 #define ARENA_VIPS_MAX 64
 #define ARENA_WORKERS_MAX 64
 
@@ -59,6 +59,10 @@ enum rec_flag {
 	REC_PMTU_EPOCH = 3 << 14,
 };
 
+enum rec_more {
+	REC_CWR_DUE = 1 << 0, /* BLK_CWR_DUE, of a connection at rest */
+};
+
 /*
  * A connection: one cache line, and all there is of an idle one (I3).
  *
@@ -77,7 +81,8 @@ struct rec {
 	uint16_t flags; /* enum rec_flag */
 	uint8_t wscale; /* low nibble: shift of what we send to; high: our own */
 	uint8_t slot; /* backend stream of the group, 0: none yet */
-	uint16_t group; /* id, 0: none */
+	uint16_t group : 12; /* id, 0: none */
+	uint16_t more : 4; /* enum rec_more */
 	uint32_t generation : 24; /* 1..2^24-1; survives the record's reuse */
 	uint32_t rcv_adv_units : 8; /* window promised when it went idle, rounded up */
 	uint32_t last_active; /* units of REC_TICK_MS */

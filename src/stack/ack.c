@@ -147,8 +147,13 @@ void ack_text(struct conn *c, uint32_t n, uint32_t seg_len, bool gap)
 	case STACK_ACK_DELIVERED:
 		break;
 	}
-	/* RFC 5681 4.2: at once when there is a gap, or one was filled. */
-	if (gap)
+	/*
+	 * RFC 5681 4.2: at once when there is a gap, or one was filled. A client
+	 * without SACK has nothing but their number to go by.
+	 */
+	if (gap && !n && !(c->r->flags & REC_SACK))
+		output_ack(c);
+	else if (gap)
 		conn_mark(c, BLK_ACK_NOW);
 }
 

@@ -73,6 +73,8 @@ static void conn_restore(struct conn *c)
 	rtt_init(c);
 	if (r->flags & REC_FIN_ACKED)
 		b->flags |= BLK_FIN_QUEUED;
+	if (r->more & REC_CWR_DUE)
+		b->flags |= BLK_CWR_DUE;
 }
 
 bool conn_activate(struct conn *c)
@@ -131,7 +133,7 @@ static uint64_t conn_linger_until(const struct conn *c)
 
 	if (c->r->state == TCP_TIME_WAIT)
 		return until;
-	if (c->r->state == TCP_ESTABLISHED &&
+	if ((c->r->state == TCP_ESTABLISHED || c->r->state == TCP_CLOSE_WAIT) &&
 	    (b->cc.cwnd != cc_initial_window(conn_mss(c)) ||
 	     b->cc.ssthresh != UINT32_MAX))
 		until = max_u64(b->sent_at, b->progress_at) + b->rtt.rto_us;
@@ -155,6 +157,7 @@ void conn_rest(struct conn *c)
 	}
 	r->snd_wnd =
 		(uint16_t)min_u32(b->snd_wnd >> conn_snd_shift(c), UINT16_MAX);
+	r->more = b->flags & BLK_CWR_DUE ? REC_CWR_DUE : 0;
 	r->srtt = rtt_pack(b->rtt.srtt_us);
 	r->rttvar = rtt_pack(b->rtt.rttvar_us);
 	r->rcv_adv_units =

@@ -206,6 +206,8 @@ int tx_pieces(struct conn *c, uint32_t seq, uint32_t len, uint32_t *chunk,
 /* output.c */
 void output_flush(struct conn *c);
 void output_synack(struct conn *c);
+/* A pure ACK of all that may be acknowledged, at once. */
+void output_ack(struct conn *c);
 
 /* respond.c: segments that carry no data, for connections or for none. */
 struct respond {

@@ -381,8 +381,12 @@ static void input_fin(struct conn *c, const struct seg *seg)
 	if (b->flags & BLK_FIN_SEEN && seq_lt(b->fin_seq, b->rcv_nxt))
 		b->flags &= ~(uint32_t)BLK_FIN_SEEN;
 	if (!(b->flags & BLK_FIN_SEEN) || b->fin_seq != b->rcv_nxt ||
-	    conn_fin_rcvd(c))
+	    conn_fin_rcvd(c)) {
+		/* RFC 5681 4.2: at once, as there is a gap before it. */
+		if (seg->flags & TH_FIN && b->flags & BLK_FIN_SEEN)
+			conn_mark(c, BLK_ACK_NOW);
 		return;
+	}
 	b->flags &= ~(uint32_t)BLK_FIN_SEEN;
 	/* Nothing follows a FIN; what claimed to would never leave the queue. */
 	rx_prune(c);

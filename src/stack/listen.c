@@ -140,7 +140,7 @@ static bool listen_new(struct stack *st, const struct stack_group *g,
 		return false;
 	}
 	r = &st->sh->recs[ri];
-	r->group = g->id;
+	r->group = g->id & 0xfffu;
 	r->last_active = (uint32_t)(now_us / (REC_TICK_MS * USEC_PER_MSEC));
 	conn_view(st, ri, now_us, ret_conn);
 	return true;
@@ -223,7 +223,7 @@ static void listen_send_cookie(struct stack *st, const struct stack_group *g,
 {
 	struct respond what = { .flags = TH_SYN | TH_ACK };
 	const struct tuple *tuple = &seg->tuple;
-	struct rec r = { .group = g->id };
+	struct rec r = { .group = g->id & 0xfffu };
 
 	listen_options(st, &r, seg);
 	what.seq = cookie_make(st, tuple, seg->seq, r.mss, now_us);

@@ -15,20 +15,19 @@ enum opt_kind {
 	OPT_TS = 8,
 };
 
-/* RFC 2018 section 3: one to four blocks. */
-static bool options_take_sacks(const uint8_t *opt, uint8_t len,
+/* RFC 2018 section 3: one to four blocks. It is advice: a bad one is ignored. */
+static void options_take_sacks(const uint8_t *opt, uint8_t len,
 			       struct seg_opts *o)
 {
 	uint8_t n = (uint8_t)((len - 2) / 8);
 
-	if (len != 2 + 8 * n || !n || n > SEG_SACKS_MAX)
-		return false;
+	if (len != 2 + 8 * n || n > SEG_SACKS_MAX)
+		return;
 	o->n_sacks = n;
 	for (uint8_t i = 0; i < n; i++) {
 		o->sacks[i].start = be32_load(opt + 2 + 8 * i);
 		o->sacks[i].end = be32_load(opt + 6 + 8 * i);
 	}
-	return true;
 }
 
 /* One option of a known kind; len counts kind and length. */
@@ -50,7 +49,8 @@ static bool options_take(const uint8_t *opt, uint8_t len, struct seg_opts *o)
 		o->sack_ok = true;
 		return len == 2;
 	case OPT_SACK:
-		return options_take_sacks(opt, len, o);
+		options_take_sacks(opt, len, o);
+		return true;
 	case OPT_TS:
 		if (len != 10)
 			return false;

@@ -352,6 +352,12 @@ static bool output_is_over(const struct conn *c)
 	       c->b->rcv_acked == c->b->rcv_nxt;
 }
 
+void output_ack(struct conn *c)
+{
+	output_take_ack(c, false);
+	respond_ack(c);
+}
+
 void output_flush(struct conn *c)
 {
 	struct blk *b = c->b;
@@ -374,8 +380,7 @@ void output_flush(struct conn *c)
 	/* Nothing carried it, or not all of what was to be said. */
 	if (b->flags & BLK_ACK_NOW ||
 	    (asked && b->flags & BLK_SACK_DUE && sack_option_bytes(c))) {
-		output_take_ack(c, false);
-		respond_ack(c);
+		output_ack(c);
 	}
 	b->flags &= ~(uint32_t)(BLK_RESEND | BLK_ACK_NOW);
 	if (output_is_over(c)) {

@@ -401,15 +401,38 @@ static void recovery_step(struct conn *c, const struct ack_news *news,
 	}
 }
 
-/* RFC 3168 6.1.2: the client saw a mark; once per window. */
+/* A reduction at one stroke: what was in flight is acknowledged by now. */
+static void recovery_cut(struct conn *c, const struct ack_news *news,
+			 enum cc_event why)
+{
+	struct blk *b = c->b;
+
+	cc_congestion(&b->cc, why, conn_mss(c),
+		      b->snd_nxt - b->snd_una + news->acked_bytes, c->now_us,
+		      false);
+	b->cc.cwnd = min_u32(b->cc.cwnd, b->cc.ssthresh);
+	b->loss.flags &= (uint8_t)~LOSS_UNDO;
+	b->flags |= BLK_CWR_DUE;
+}
+
+/*
+ * RFC 3168 6.1.2: the client saw a mark. Once per window: until CWR is sent the
+ * echo says nothing new, and in a reduction that is for the same flight.
+ */
 static void recovery_echoed(struct conn *c, const struct ack_news *news)
 {
+	struct blk *b = c->b;
+
 	if (!(news->seg->flags & TH_ECE) || !(c->r->flags & REC_ECN) ||
-	    c->b->cc.phase != CC_OPEN || c->b->sent.head == NIL ||
-	    seq_lt(news->seg->ack, c->b->snd_una))
+	    b->cc.phase != CC_OPEN || b->flags & BLK_CWR_DUE ||
+	    seq_lt(news->seg->ack, b->snd_una))
 		return;
 	stack_count(c->st, SC_ecn_echoed);
-	c->b->loss.flags &= (uint8_t)~LOSS_UNDO;
+	if (b->sent.head == NIL) {
+		recovery_cut(c, news, CC_EV_ECN);
+		return;
+	}
+	b->loss.flags &= (uint8_t)~LOSS_UNDO;
 	recovery_reduce(c, news, CC_CWR);
 }
 
@@ -425,12 +448,7 @@ void recovery_end(struct conn *c, struct ack_news *news)
 	undo_try(c, news);
 	if (rack_tlp_acked(c, news) && b->cc.phase == CC_OPEN) {
 		/* One segment was lost and is repaired: RFC 8985 7.4.2. */
-		cc_congestion(&b->cc, CC_EV_LOSS, conn_mss(c),
-			      b->snd_nxt - b->snd_una + news->acked_bytes,
-			      c->now_us, false);
-		b->cc.cwnd = min_u32(b->cc.cwnd, b->cc.ssthresh);
-		b->loss.flags &= (uint8_t)~LOSS_UNDO;
-		b->flags |= BLK_CWR_DUE;
+		recovery_cut(c, news, CC_EV_LOSS);
 	}
 	lost = recovery_detect(c, news);
 	recovery_step(c, news, lost, rtt_us);

@@ -399,7 +399,7 @@ static void rx_ooo_insert(struct conn *c, uint32_t seq, const uint8_t *data,
 	const struct chunk *desc = c->st->sh->rx.desc;
 	const struct rx_run *runs = c->st->rx_runs;
 	uint32_t end = seq + len, pos = seq, prev = NIL, cur = c->b->ooo_head;
-	bool fresh = false;
+	uint32_t dup_start = seq, dup_end = seq;
 
 	stack_count(c->st, SC_ooo_segs);
 	while (cur != NIL && seq_lt(runs[cur].end, pos)) {
@@ -412,11 +412,15 @@ static void rx_ooo_insert(struct conn *c, uint32_t seq, const uint8_t *data,
 		uint32_t next = inside ? runs[cur].next : cur, stop = end;
 		bool joins = next != NIL && seq_leq(desc[next].seq, end);
 
+		/* RFC 2883 4.2.2: of several duplicate parts the first. */
+		if (inside && dup_start == dup_end) {
+			dup_start = pos;
+			dup_end = seq_min(end, seq_max(pos, runs[cur].end));
+		}
 		if (inside)
 			pos = seq_max(pos, runs[cur].end);
 		if (seq_geq(pos, end))
 			break;
-		fresh = true;
 		if (joins)
 			stop = desc[next].seq;
 		if (inside)
@@ -430,8 +434,7 @@ static void rx_ooo_insert(struct conn *c, uint32_t seq, const uint8_t *data,
 		if (joins)
 			rx_run_merge(c, cur);
 	}
-	if (!fresh)
-		sack_duplicate(c, seq, end);
+	sack_duplicate(c, dup_start, dup_end);
 	/* RFC 2018 section 4: the whole block that the segment is part of. */
 	if (cur != NIL)
 		sack_arrived(c, desc[cur].seq, runs[cur].end);

@@ -82,6 +82,9 @@ bool undo_try(struct conn *c, const struct ack_news *news)
 		return false;
 	stack_count(c->st, b->cc.phase == CC_LOSS ? SC_undone_timeouts
 						  : SC_undone_recoveries);
+	/* What seemed lost was late: RACK gives it time from now on. */
+	if (b->cc.phase != CC_LOSS)
+		b->loss.flags |= LOSS_REORDERING;
 	cc_undo(&b->cc);
 	sents_unlose(&c->st->sh->sents, b);
 	b->cc.phase = CC_OPEN;
