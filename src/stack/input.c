@@ -220,7 +220,7 @@ static void input_window(struct conn *c, const struct seg *seg, bool advanced)
 	b->snd_wl1 = seg->seq;
 	b->snd_wl2 = seg->ack;
 	if (b->flags & BLK_PERSIST && b->snd_wnd) {
-		recovery_reopened(c);
+		rexmit_reopened(c);
 		/* Time to take what is sent now; once, until it does. */
 		if (!(b->flags & BLK_REOPENED))
 			b->progress_at = c->now_us;

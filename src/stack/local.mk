@@ -33,6 +33,7 @@ src_stack_libstack_la_SOURCES = \
 	src/stack/recovery.c \
 	src/stack/recovery.h \
 	src/stack/respond.c \
+	src/stack/rexmit.c \
 	src/stack/rtt.c \
 	src/stack/rx.c \
 	src/stack/sack.c \

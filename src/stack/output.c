@@ -387,7 +387,7 @@ void output_flush(struct conn *c)
 		conn_end(c, false);
 		return;
 	}
-	recovery_arm(c);
+	rexmit_arm(c);
 	conn_arm(c);
 	conn_rest(c);
 }

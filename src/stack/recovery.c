@@ -13,13 +13,7 @@
  * SACK each duplicate ACK stands for a segment that arrived (recovery_pipe()),
  * which also gives limited transmit (RFC 3042).
  *
- * Timers: rexmit_at is the RTO (RFC 6298) while something is in flight, or the
- * persist timer (BLK_PERSIST, RFC 9293 3.8.6.1) while something waits for a
- * window. probe_at is RACK's or the tail loss probe's. A client that
- * acknowledges nothing for user-timeout is given up (5d, 6h).
- *
- * Departs from RFC 5681 section 3.1: a time-out in the midst of a recovery does
- * not lower ssthresh again, as it was lowered for the same window.
+ * Time-outs and probes are rexmit.c's.
  */
 #include "stack/recovery.h"
 
@@ -27,14 +21,6 @@
 #include "stack/cc.h"
 #include "stack/pmtu.h"
 #include "stack/sack.h"
-
-static uint64_t recovery_backed_off(const struct conn *c)
-{
-	uint64_t rto = (uint64_t)c->b->rtt.rto_us
-		       << min_u32(c->b->cc.backoff, 10);
-
-	return c->now_us + min_u64(rto, TCP_RTO_MAX_US);
-}
 
 static bool recovery_sack(const struct conn *c)
 {
@@ -459,189 +445,17 @@ void recovery_end(struct conn *c, struct ack_news *news)
 		b->probe_at = 0;
 }
 
-/* --- timers */
-
-/* Is the client down (6h)? Then the connection is over. */
-static bool recovery_given_up(struct conn *c)
-{
-	if (c->now_us - c->b->progress_at < c->g->user_timeout_us)
-		return false;
-	conn_abort(c, SC_conn_timed_out, true);
-	return true;
-}
-
-/*
- * A first segment that is SACKed, and no ACK for it, tells of a client that
- * dropped what it had reported (RFC 2018 section 8): no SACK counts any more.
- * Returns whether that is so.
- */
-static bool recovery_disbelieve(struct conn *c)
-{
-	struct sents *ss = recovery_sents(c);
-	struct blk *b = c->b;
-
-	if (b->sent.head == NIL ||
-	    !(ss->items[b->sent.head].flags & SENT_SACKED))
-		return false;
-	stack_count(c->st, SC_sack_reneged);
-	sents_unsack(ss, b);
-	return true;
-}
-
-/* RFC 8985 6.3: the first segment, and what RACK's clock says; without SACK all. */
-static void recovery_lose_all(struct conn *c)
-{
-	struct sents *ss = recovery_sents(c);
-	struct blk *b = c->b;
-	bool all = recovery_disbelieve(c) || !recovery_sack(c) ||
-		   !b->loss.rack_xmit_us;
-
-	for (uint32_t i = b->sent.head; i != NIL; i = ss->items[i].next) {
-		if (all || i == b->sent.head || rack_is_late(c, &ss->items[i]))
-			sents_lost(ss, b, i);
-	}
-}
-
-/* What little the window takes, at least a byte: it makes the client speak. */
-static void recovery_window_probe(struct conn *c)
-{
-	struct blk *b = c->b;
-
-	stack_count(c->st, SC_zero_window_probes);
-	if (b->cc.backoff < UINT8_MAX)
-		b->cc.backoff++;
-	recovery_disbelieve(c);
-	if (b->sent.head != NIL)
-		output_again(c, b->sent.head);
-	else
-		output_probe(c, max_u32(b->snd_wnd, 1));
-	b->rexmit_at = recovery_backed_off(c);
-}
-
-static void recovery_timeout(struct conn *c)
-{
-	struct blk *b = c->b;
-	bool again = b->rexmits || b->cc.phase == CC_RECOVERY;
-
-	stack_count(c->st, SC_rto_fired);
-	if (!again)
-		undo_begin(c);
-	/* RFC 5682 step 1: not when this window was sent again before. */
-	b->loss.frto =
-		b->cc.phase == CC_OPEN || b->cc.phase == CC_CWR || b->rexmits
-			? FRTO_FIRST
-			: FRTO_OFF;
-	cc_congestion(&b->cc, CC_EV_TIMEOUT, conn_mss(c),
-		      b->snd_nxt - b->snd_una, c->now_us, again);
-	b->cc.phase = CC_LOSS;
-	b->cc.recover = b->snd_nxt;
-	b->cc.dupacks = 0;
-	b->loss.flags &= (uint8_t) ~(LOSS_TLP | LOSS_REO_TIMER);
-	b->probe_at = 0;
-	b->flags |= BLK_CWR_DUE;
-	recovery_lose_all(c);
-	if (b->cc.backoff < UINT8_MAX)
-		b->cc.backoff++;
-	if (b->rexmits < UINT8_MAX)
-		b->rexmits++;
-	b->rexmit_at = recovery_backed_off(c);
-	pmtu_timeout(c);
-	/* The first goes whatever cwnd says of the others. */
-	output_again(c, b->sent.head);
-	conn_mark(c, 0);
-}
-
-void recovery_timer(struct conn *c)
-{
-	struct blk *b = c->b;
-
-	b->rexmit_at = 0;
-	if (c->r->state == TCP_SYN_RECEIVED) {
-		if (b->cc.backoff < UINT8_MAX)
-			b->cc.backoff++;
-		b->rexmits++;
-		b->rtt.timed_at_us = 0;
-		b->rexmit_at = recovery_backed_off(c);
-		conn_mark(c, BLK_SYNACK_NOW);
-		return;
-	}
-	if (recovery_given_up(c))
-		return;
-	if (b->flags & BLK_PERSIST)
-		recovery_window_probe(c);
-	else
-		recovery_timeout(c);
-}
-
-void recovery_probe_timer(struct conn *c)
+void recovery_late(struct conn *c)
 {
 	struct ack_news none = { 0 };
 	struct blk *b = c->b;
-	bool reordering = b->loss.flags & LOSS_REO_TIMER;
 
-	b->probe_at = 0;
-	if (b->sent.head == NIL)
+	if (!rack_detect(c))
 		return;
-	if (!reordering) {
-		if (rack_tlp_allowed(c))
-			rack_tlp_send(c);
-	} else if (rack_detect(c)) {
-		if (b->cc.phase == CC_OPEN || b->cc.phase == CC_CWR)
-			recovery_enter(c, &none);
-		else if (b->cc.phase == CC_RECOVERY)
-			recovery_prr(c, &none, true);
-	}
-	conn_mark(c, 0);
-}
-
-static void recovery_arm_probe(struct conn *c)
-{
-	struct blk *b = c->b;
-
-	if (b->loss.flags & LOSS_REO_TIMER)
-		return;
-	if (!b->probe_at || !rack_tlp_allowed(c))
-		b->probe_at = rack_tlp_at(c);
-}
-
-void recovery_arm(struct conn *c)
-{
-	struct blk *b = c->b;
-	uint32_t end = b->snd_end + !!(b->flags & BLK_FIN_QUEUED);
-	bool waiting = b->snd_una != end;
-	bool in_flight = b->snd_una != b->snd_nxt;
-
-	if (!waiting) {
-		b->flags &= ~(uint32_t)BLK_PERSIST;
-		b->loss.flags &= (uint8_t)~LOSS_REO_TIMER;
-		b->rexmit_at = b->probe_at = 0;
-	} else if (in_flight && (b->snd_wnd || b->snd_una == b->snd_end)) {
-		if (b->flags & BLK_PERSIST)
-			b->rexmit_at = 0;
-		b->flags &= ~(uint32_t)BLK_PERSIST;
-		if (!b->rexmit_at)
-			b->rexmit_at = recovery_backed_off(c);
-		recovery_arm_probe(c);
-	} else if (!(b->flags & BLK_PERSIST) || !b->rexmit_at) {
-		if (!(b->flags & BLK_PERSIST) && !in_flight)
-			b->progress_at = c->now_us;
-		b->flags |= BLK_PERSIST;
-		b->loss.flags &= (uint8_t)~LOSS_REO_TIMER;
-		b->probe_at = 0;
-		b->rexmit_at = recovery_backed_off(c);
-	}
-}
-
-/* The probe, and what else met a closed window, was dropped there. */
-void recovery_reopened(struct conn *c)
-{
-	struct sents *ss = recovery_sents(c);
-	struct blk *b = c->b;
-
-	for (uint32_t i = b->sent.head; i != NIL; i = ss->items[i].next)
-		sents_lost(ss, b, i);
-	b->cc.backoff = 0;
-	b->rexmit_at = 0;
+	if (b->cc.phase == CC_OPEN || b->cc.phase == CC_CWR)
+		recovery_enter(c, &none);
+	else if (b->cc.phase == CC_RECOVERY)
+		recovery_prr(c, &none, true);
 }
 
 void recovery_mtu_changed(struct conn *c)

@@ -6,7 +6,8 @@
  *	sack.c		SACK both ways: blocks that came, blocks to report
  *	rack.c		loss detection by time, tail loss probes (RFC 8985)
  *	undo.c		reductions that were for nothing (RFC 5682, 3522)
- *	recovery.c	the state machine, PRR, time-outs, window probes
+ *	recovery.c	the state machine, PRR
+ *	rexmit.c	time-outs, window probes
  *
  * One acceptable ACK runs through them so:
  *
@@ -52,14 +53,8 @@ void recovery_advanced(struct conn *c, uint32_t acked_bytes,
 		       struct ack_news *news);
 void recovery_end(struct conn *c, struct ack_news *news);
 
-/* rexmit_at has come: RTO or window probe. May end the connection. */
-void recovery_timer(struct conn *c);
-/* probe_at has come: tail loss probe, or RACK's reordering window is over. */
-void recovery_probe_timer(struct conn *c);
-/* Something is in flight or waits for a window: keep the timers right. */
-void recovery_arm(struct conn *c);
-/* The client opened a window that was closed. */
-void recovery_reopened(struct conn *c);
+/* RACK's reordering window is over: what is still missing is lost. */
+void recovery_late(struct conn *c);
 /* What is in flight and larger than conn_mss() will not arrive (RFC 1191). */
 void recovery_mtu_changed(struct conn *c);
 
@@ -69,6 +64,16 @@ uint32_t recovery_pipe(const struct conn *c);
 /* A segment is delivered: note what that says. s: before its flags change. */
 void recovery_delivered(struct conn *c, const struct sent *s,
 			struct ack_news *news);
+
+/* rexmit.c */
+/* rexmit_at has come: RTO or window probe. May end the connection. */
+void rexmit_timer(struct conn *c);
+/* probe_at has come: tail loss probe, or RACK's reordering window is over. */
+void rexmit_probe_timer(struct conn *c);
+/* Something is in flight or waits for a window: keep the timers right. */
+void rexmit_arm(struct conn *c);
+/* The client opened a window that was closed. */
+void rexmit_reopened(struct conn *c);
 
 /* sack.c: what the client reports. */
 void sack_take(struct conn *c, struct ack_news *news);

@@ -100,9 +100,9 @@ void timer_fire(struct conn *c)
 	if (timer_due(c->b->hold_at, c->now_us))
 		ack_deadline(c);
 	if (timer_due(c->b->probe_at, c->now_us))
-		recovery_probe_timer(c);
+		rexmit_probe_timer(c);
 	if (timer_due(c->b->rexmit_at, c->now_us))
-		recovery_timer(c);
+		rexmit_timer(c);
 	if (!stack_lookup(st, c->ri, generation) || c->r->state == TCP_GONE ||
 	    !c->b)
 		return;
