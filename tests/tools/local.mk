@@ -1,17 +1,32 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
+# The protocol of bulkc and bulkd.
+tools_bulk = tests/tools/bulk.c tests/tools/bulk.h tests/tools/pattern.h
+
 # Programs that the tests in tests/net and tests/packet run.
 check_PROGRAMS += \
 	tests/tools/apicall \
+	tests/tools/bulkc \
+	tests/tools/bulkd \
 	tests/tools/httpd \
+	tests/tools/impair \
 	tests/tools/msgclient \
 	tests/tools/vstack
 
 tests_tools_apicall_SOURCES = tests/tools/apicall.c
 tests_tools_apicall_LDADD = src/lib/libxtcp.la
+tests_tools_bulkc_SOURCES = tests/tools/bulkc.c $(tools_bulk)
+tests_tools_bulkd_SOURCES = tests/tools/bulkd.c $(tools_bulk)
+tests_tools_bulkd_LDADD = src/lib/libxtcp.la
 tests_tools_httpd_SOURCES = tests/tools/httpd.c
 tests_tools_httpd_LDADD = src/lib/libxtcp.la
-tests_tools_msgclient_SOURCES = tests/tools/msgclient.c
+tests_tools_impair_SOURCES = \
+	tests/tools/impair.c \
+	tests/tools/impair.h \
+	tests/tools/impair_packet.c \
+	tests/tools/impair_spec.c \
+	tests/tools/impair_way.c
+tests_tools_msgclient_SOURCES = tests/tools/msgclient.c tests/tools/pattern.h
 tests_tools_vstack_SOURCES = tests/tools/vstack.c
 tests_tools_vstack_LDADD = src/stack/libstack.la src/arena/libarena.la src/base/libbase.la
 

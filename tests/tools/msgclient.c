@@ -28,6 +28,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tools/pattern.h"
+
 #define BUFFER_BYTES (256u * 1024u)
 #define EVENTS 256
 #define NSEC_PER_SEC 1000000000ull
@@ -73,32 +75,11 @@ static uint64_t clock_ns(void)
 	return (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
-/* splitmix64 */
-static uint64_t pattern_word(uint64_t key, uint64_t i)
-{
-	uint64_t z = key + (i + 1) * 0x9e3779b97f4a7c15ull;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-	return z ^ (z >> 31);
-}
-
 /* Bytes [offset, offset + n) of a connection's stream. */
-static void pattern_fill(uint32_t number, uint64_t offset, uint8_t *out,
-			 size_t n)
+static void stream_fill(uint32_t number, uint64_t offset, uint8_t *out,
+			size_t n)
 {
-	uint64_t key = pattern_word(opt.seed, number);
-
-	while (n > 0) {
-		uint64_t word = pattern_word(key, offset / 8);
-		size_t skip = offset % 8;
-		size_t part = 8 - skip < n ? 8 - skip : n;
-
-		memcpy(out, (uint8_t *)&word + skip, part);
-		out += part;
-		offset += part;
-		n -= part;
-	}
+	pattern_fill(pattern_word(opt.seed, number), offset, out, n);
 }
 
 static void client_over(struct client *c, bool good, int err)
@@ -136,7 +117,7 @@ static void client_send(struct client *c)
 		size_t n = left < BUFFER_BYTES ? (size_t)left : BUFFER_BYTES;
 		ssize_t done;
 
-		pattern_fill(c->number, c->sent, buffer, n);
+		stream_fill(c->number, c->sent, buffer, n);
 		done = send(c->fd, buffer, n, MSG_NOSIGNAL);
 		if (done < 0 && errno == EAGAIN) {
 			client_watch(c, true);
@@ -157,7 +138,7 @@ static void client_send(struct client *c)
 
 static void client_compare(struct client *c, size_t n)
 {
-	pattern_fill(c->number, c->received, expected, n);
+	stream_fill(c->number, c->received, expected, n);
 	if (memcmp(buffer, expected, n) == 0)
 		return;
 	for (size_t i = 0; i < n; i++)
