@@ -37,8 +37,17 @@ GROUPS = {
     "immediate": {"port": 5002, "ack": "immediate"},
 }
 DEVICE = "imp0"
-# Linux's own defaults, whatever the machine is set to.
-TCP_RMEM, TCP_WMEM = "4096 131072 6291456", "4096 16384 4194304"
+# Linux's own defaults, whatever the machine is set to; and nothing remembered
+# from one connection to the next.
+SYSCTLS = {
+    "ipv4/tcp_rmem": "4096 131072 6291456",
+    "ipv4/tcp_wmem": "4096 16384 4194304",
+    "ipv4/tcp_no_metrics_save": 1,
+    "ipv4/conf/all/rp_filter": 0,
+    "ipv4/conf/default/rp_filter": 0,
+    "ipv4/ip_forward": 1,
+    "ipv6/conf/all/forwarding": 1,
+}
 
 
 def set_ns(fd):
@@ -58,13 +67,6 @@ def new_ns():
         os.close(home)
 
 
-def set_tcp():
-    """The kernel's TCP in this namespace: nothing remembered, standard sizes."""
-    for key, value in (("tcp_no_metrics_save", 1), ("tcp_rmem", TCP_RMEM),
-                       ("tcp_wmem", TCP_WMEM)):
-        harness.sysctl(f"net/ipv4/{key}", value)
-
-
 class Path:
     """The two namespaces; this process moves into the servers' one."""
 
@@ -74,11 +76,7 @@ class Path:
         for ns in self.client, self.servers:
             set_ns(ns)
             run("ip", "link", "set", "lo", "up")
-            set_tcp()
-            for key in "ipv4/conf/all/rp_filter", "ipv4/conf/default/rp_filter":
-                harness.sysctl(f"net/{key}", 0)
-            harness.sysctl("net/ipv4/ip_forward", 1)
-            harness.sysctl("net/ipv6/conf/all/forwarding", 1)
+        self.sysctls(SYSCTLS)
         run("ip", "addr", "add", KERNEL4 + "/32", "dev", "lo")
         run("ip", "addr", "add", KERNEL6 + "/128", "dev", "lo", "nodad")
         return self
@@ -96,6 +94,13 @@ class Path:
         finally:
             set_ns(self.servers)
 
+    def sysctls(self, settings):
+        """Set these, below net/, on both sides."""
+        for ns in self.client, self.servers:
+            set_ns(ns)
+            for key, value in settings.items():
+                harness.sysctl(f"net/{key}", value)
+
     def link(self, **kw):
         return Link(self, **kw)
 
@@ -106,6 +111,7 @@ class Link(Process):
     def __init__(self, path, both="delay=1ms", up="", down="", seed=1,
                  log=False, realtime=False, args=()):
         self.path = path
+        self.spec = " ".join(filter(None, (both, up, down)))
         self.dir = tempfile.TemporaryDirectory(prefix="impair-")
         self.stats_path = f"{self.dir.name}/stats.json"
         self.log_path = f"{self.dir.name}/log"
@@ -130,6 +136,22 @@ class Link(Process):
             route_to(("192.0.2.0/24", "2001:db8::/64"), (CLIENT4, CLIENT6))
         return self
 
+    def look(self):
+        """Its statistics now."""
+        before = os.stat(self.stats_path).st_mtime_ns \
+            if os.path.exists(self.stats_path) else 0
+        os.kill(self.pid, signal.SIGUSR1)
+
+        def fresh():
+            self.check_alive()
+            try:
+                if os.stat(self.stats_path).st_mtime_ns == before:
+                    return None
+                return json.loads(FilePath(self.stats_path).read_text())
+            except (FileNotFoundError, json.JSONDecodeError):
+                return None
+        return wait_for("impair reports", fresh, every=0.005)
+
     def stop(self):
         """End it; its statistics."""
         if self.stats is None:
@@ -139,7 +161,7 @@ class Link(Process):
             self.stats = json.loads(FilePath(self.stats_path).read_text())
         return self.stats
 
-    def log(self):
+    def log_lines(self):
         """The lines of its log, as fields."""
         self.stop()
         return [line.split() for line in
@@ -226,8 +248,9 @@ class Servers:
         return json.loads(p.stdout)
 
     def quiet(self):
-        """No connection is left from before."""
-        wait_for("xtcpd has no connection", lambda: not self.d.connections())
+        """Nothing is left from before that would still send."""
+        wait_for("xtcpd's connections are over", lambda: all(
+            c["state"] == "TIME-WAIT" for c in self.d.connections()))
 
 
 # --- cells of the matrix

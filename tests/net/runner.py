@@ -2,7 +2,8 @@
 """Runs the functions test_* of a file, each in a process of its own.
 
 Prints a line for each, "ok NAME", "not ok NAME: why" or "ok NAME # skip: why",
-and what a failed one had to say above its line, as "# ...".
+and what a failed one had to say above its line, as "# ..."; what was said with
+note() also for one that went well.
 """
 
 import argparse
@@ -41,6 +42,14 @@ def timeout(seconds):
         test.timeout = seconds
         return test
     return mark
+
+
+NOTE = "note: "
+
+
+def note(text):
+    """Say something that is worth reading when all goes well, too."""
+    print(NOTE + text, flush=True)
 
 
 def run_test(test, out):
@@ -106,16 +115,22 @@ class Running:
         self.show(result)
         return result == "ok" or result.startswith("skip ")
 
+    def said(self):
+        self.log.seek(0)
+        return self.log.read().decode("utf-8", "replace").splitlines()
+
     def show(self, result):
         if result == "ok":
             print(f"ok {self.name}")
+            for line in self.said():
+                if line.startswith(NOTE):
+                    print(f"# {line[len(NOTE):]}")
             if "XTCP_TEST_TIMES" in os.environ:
                 print(f"# {time.monotonic() - self.start:.1f} s")
         elif result.startswith("skip "):
             print(f"ok {self.name} # skip: {result[5:]}")
         else:
-            self.log.seek(0)
-            for line in self.log.read().decode("utf-8", "replace").splitlines():
+            for line in self.said():
                 print(f"# {line}")
             print(f"not ok {self.name}: {result}")
         sys.stdout.flush()
