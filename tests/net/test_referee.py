@@ -154,7 +154,7 @@ def test_small_mtu_on_the_way_in_silence():
 
 
 def test_all_at_once():
-    with profile(both="delay=10ms,jitter=3ms,loss=1%,burst=0.2%/30%,"
+    with profile(both="delay=10ms,jitter=3ms,loss=1%,burst=1%/40%,"
                  "reorder=2%/5ms,dup=2%,corrupt=0.5%,rate=20mbit,queue=60k",
                  seed=5) as check:
         happened(check.all()[0], "lost", "burst_lost", "reordered",

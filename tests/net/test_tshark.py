@@ -113,15 +113,12 @@ def test_replies_in_parts_and_pushes():
 
 
 def test_slow_application():
-    """Deferred ACKs that a reply carries, 50 ms later. (The client may probe
-    for them when the machine is busy: that is not looked at.)"""
+    """Deferred ACKs that a reply carries, 50 ms later."""
     with pcap_file() as pcap:
         with echo(pcap, echod=["--delay", "50"]):
             msgclient(f"{VIP4}:{PORT}", "--connections", 3, "--messages", 30,
                       "--size", 300)
-        capture = Capture(pcap, OURS)
-        capture.check_sound(90)
-        equal([p.number for p in capture.ours if p.analysis()], [])
+        Capture(pcap, OURS).check_clean(least=30)
 
 
 def test_keepalive_probes():
@@ -261,12 +258,12 @@ def test_loss_of_what_the_client_sends():
 
 
 def test_reordering_is_not_taken_for_loss():
-    """RFC 8985: what comes a little late is not sent again, once it was seen
-    that this happens."""
-    causes, log = lossy_down(600_000, both="delay=20ms",
+    """RFC 8985: once it was seen that this happens, a segment that comes a
+    little late is not sent again."""
+    causes, log = lossy_down(1_500_000, both="delay=20ms",
                              down="reorder=2%/3ms", seed=7)
     equal(causes.get("lost", 0), 0)
-    if len(log) < 8 or causes.get("reordered", 0) > 2:
+    if len(log) < 20 or causes.get("reordered", 0) > len(log) // 4:
         raise AssertionError(f"{len(log)} came late, sent again: {causes}")
 
 
