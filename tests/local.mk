@@ -126,6 +126,11 @@ tests_unit_stack_test_random_SOURCES = tests/unit/stack/test_random.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_stack_test_random_LDADD = $(unit_stack)
 
+unit_tests += tests/unit/stack/test_window
+tests_unit_stack_test_window_SOURCES = tests/unit/stack/test_window.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_window_LDADD = $(unit_stack)
+
 unit_tests += tests/unit/stack/test_parts
 tests_unit_stack_test_parts_SOURCES = tests/unit/stack/test_parts.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h

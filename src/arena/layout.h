@@ -238,6 +238,8 @@ struct blk {
 	uint32_t rx_head, rx_tail; /* chunks from rcv_app to rcv_nxt */
 	uint32_t ooo_head; /* out-of-order chunks, sorted */
 	uint32_t fin_seq; /* sequence number of an out-of-order FIN */
+	uint32_t rcv_turn; /* the right edge at rcv_turn_ms: rx_grow_window() */
+	uint32_t rcv_turn_ms; /* modulo 2^32; 0: no bulk was seen */
 	uint16_t ooo_chunks;
 	uint16_t rcv_mss; /* largest payload seen from the client */
 	uint16_t rcv_space_units; /* receive window cap, units of REC_ADV_UNIT */

@@ -64,9 +64,10 @@ static void conn_restore(struct conn *c)
 	b->snd_wl1 = b->rcv_nxt;
 	b->snd_wl2 = snd;
 	b->rcv_mss = TCP_MSS_DEFAULT4;
-	b->rcv_space_units =
-		(uint16_t)(min_u32(c->st->limits.rcv_window_max, 65536) /
-			   REC_ADV_UNIT);
+	/* what was promised stays so: it was worth it once */
+	b->rcv_space_units = (uint16_t)max_u32(
+		min_u32(c->st->limits.rcv_window_max, 65536) / REC_ADV_UNIT,
+		r->rcv_adv_units);
 	b->progress_at = c->now_us;
 	cc_init(&b->cc, c->g->congestion, conn_mss(c));
 	b->cc.recover = snd - 1;
@@ -133,10 +134,17 @@ static uint64_t conn_linger_until(const struct conn *c)
 
 	if (c->r->state == TCP_TIME_WAIT)
 		return until;
-	if ((c->r->state == TCP_ESTABLISHED || c->r->state == TCP_CLOSE_WAIT) &&
-	    (b->cc.cwnd != cc_initial_window(conn_mss(c)) ||
-	     b->cc.ssthresh != UINT32_MAX))
+	if (c->r->state != TCP_ESTABLISHED && c->r->state != TCP_CLOSE_WAIT)
+		return c->now_us + respond_limit_left_us(c);
+	if (b->cc.cwnd != cc_initial_window(conn_mss(c)) ||
+	    b->cc.ssthresh != UINT32_MAX)
 		until = max_u64(b->sent_at, b->progress_at) + b->rtt.rto_us;
+	/* A client that sends bulk: what its window has come to. */
+	if (b->rcv_turn_ms)
+		until = max_u64(until, (uint64_t)c->r->last_active *
+						       REC_TICK_MS *
+						       USEC_PER_MSEC +
+					       b->rtt.rto_us);
 	return max_u64(until, c->now_us + respond_limit_left_us(c));
 }
 

@@ -46,6 +46,12 @@
 /* Gaps that honest loss leaves in a window stay well below. */
 #define RX_RUNS_MAX 128u
 
+/* In how many round trips a sender uses up a window that is small for it, what
+ * a round trip is when none was measured, and the least that makes a turn. */
+#define RX_TURN_RTTS 4u
+#define RX_TURN_RTT_US (uint32_t)(100 * USEC_PER_MSEC)
+#define RX_TURN_MIN_US (uint32_t)(10 * USEC_PER_MSEC)
+
 static struct stack_pool *rx_pool(const struct conn *c)
 {
 	return &c->st->pools[c->g->pool];
@@ -440,18 +446,32 @@ static void rx_ooo_insert(struct conn *c, uint32_t seq, const uint8_t *data,
 		sack_arrived(c, desc[cur].seq, runs[cur].end);
 }
 
-/* A bulk sender that fills half of its window gets a larger one, up to the cap. */
-static void rx_grow_window(struct conn *c)
+/*
+ * A bulk sender that uses up its window in a few round trips gets twice as
+ * much, up to the limit. A turn is the time in which it used up what was
+ * promised at the turn's beginning. In a window that holds it back that is one
+ * round trip; the factor leaves the sender room to grow, and to fill a queue
+ * on the way, before it meets the edge.
+ */
+static void rx_grow_window(struct conn *c, uint32_t seg_len)
 {
 	struct blk *b = c->b;
+	uint32_t now_ms = (uint32_t)(c->now_us / USEC_PER_MSEC) | 1;
 	uint32_t cap = b->rcv_space_units * REC_ADV_UNIT;
+	uint32_t rtt_us = b->rtt.srtt_us ? b->rtt.srtt_us : RX_TURN_RTT_US;
+	uint32_t turn_us = max_u32(RX_TURN_RTTS * rtt_us, RX_TURN_MIN_US);
 
-	if (b->rcv_full_run < 4 || rx_pool(c)->throttled ||
-	    b->rcv_adv - b->rcv_nxt > cap / 2)
+	if (b->rcv_turn_ms && seq_lt(b->rcv_nxt, b->rcv_turn))
 		return;
-	b->rcv_space_units =
-		(uint16_t)(min_u32(cap * 2, c->st->limits.rcv_window_max) /
-			   REC_ADV_UNIT);
+	if (!b->rcv_turn_ms && seg_len < conn_mss(c))
+		return;
+	if (b->rcv_turn_ms && !rx_pool(c)->throttled &&
+	    now_ms - b->rcv_turn_ms <= turn_us / USEC_PER_MSEC) {
+		cap = min_u32(cap * 2, c->st->limits.rcv_window_max);
+		b->rcv_space_units = (uint16_t)(cap / REC_ADV_UNIT);
+	}
+	b->rcv_turn = b->rcv_nxt + cap;
+	b->rcv_turn_ms = now_ms;
 }
 
 bool rx_text(struct conn *c, const struct seg *seg)
@@ -480,7 +500,7 @@ bool rx_text(struct conn *c, const struct seg *seg)
 	if (!rx_append(c, data, len))
 		return false;
 	rx_join(c);
-	rx_grow_window(c);
+	rx_grow_window(c, seg->len);
 	return true;
 }
 

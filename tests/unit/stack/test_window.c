@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* How large a receive window is, and how long what was learned is kept. */
+#include "../unit.h"
+#include "base/bytes.h"
+#include "rig.h"
+
+#define SEGMENT 1448u
+#define FIRST_WINDOW 65536u
+#define ROUND_US 5000u
+#define SLOW_US 50000u
+
+static void up(void)
+{
+	rig_up();
+}
+
+static void down(void)
+{
+	rig_down();
+}
+
+/* The window after the last ACK sent, in bytes. */
+static uint32_t window(const struct rig_client *cl)
+{
+	const struct rig_out *out = &rig.out[(rig.n_out - 1) % RIG_OUT_MAX];
+
+	return out->wnd << cl->srv_shift;
+}
+
+/* Full segments, each processed at once. */
+static void send_full(struct rig_client *cl, uint32_t n)
+{
+	static char data[SEGMENT];
+
+	for (uint32_t i = 0; i < n; i++) {
+		rig_send_bytes(cl, data, SEGMENT);
+		ck_assert_uint_eq(rig_deliver(cl, data, SEGMENT), SEGMENT);
+		rig_reply(cl, SEGMENT, "");
+		rig_settle(cl);
+		rig.seen = rig.n_out;
+	}
+}
+
+START_TEST(test_window_grows_for_a_sender_that_uses_it_up)
+{
+	struct rig_client cl = { 0 };
+	uint32_t before = FIRST_WINDOW;
+
+	rig_connect(&cl, 1000);
+	send_full(&cl, 1);
+	ck_assert_uint_le(window(&cl), FIRST_WINDOW);
+	/* a round trip after the other, each as much as is promised */
+	for (int i = 0; i < 4; i++) {
+		send_full(&cl, window(&cl) / SEGMENT);
+		rig_pass_us(ROUND_US);
+		send_full(&cl, 2);
+		ck_assert_uint_ge(window(&cl), min_u32(2 * before, 1000000));
+		before = window(&cl);
+	}
+}
+END_TEST
+
+START_TEST(test_window_stays_for_a_sender_that_is_slow)
+{
+	struct rig_client cl = { 0 };
+
+	rig_connect(&cl, 1000);
+	for (int i = 0; i < 400; i++) {
+		send_full(&cl, 1);
+		rig_pass_us(SLOW_US);
+	}
+	ck_assert_uint_le(window(&cl), FIRST_WINDOW);
+}
+END_TEST
+
+START_TEST(test_window_that_grew_is_there_after_a_rest)
+{
+	struct rig_client cl = { 0 };
+	uint32_t before;
+
+	rig_connect(&cl, 1000);
+	send_full(&cl, 100);
+	before = window(&cl);
+	ck_assert_uint_ge(before, 2 * FIRST_WINDOW);
+	rig_pass_us(5000000);
+	ck_assert_ptr_null(rig_blk(&cl));
+	send_full(&cl, 1);
+	ck_assert_uint_ge(window(&cl) + REC_ADV_UNIT, before);
+}
+END_TEST
+
+START_TEST(test_bulk_keeps_the_block_until_it_was_idle_for_an_rto)
+{
+	struct rig_client cl = { 0 };
+
+	rig_connect(&cl, 1000);
+	/* longer than an RTO, but never idle for one */
+	for (int i = 0; i < 60; i++) {
+		send_full(&cl, 1);
+		rig_pass_us(SLOW_US);
+		ck_assert_ptr_nonnull(rig_blk(&cl));
+	}
+	rig_pass_us(5000000);
+	ck_assert_ptr_null(rig_blk(&cl));
+}
+END_TEST
+
+START_TEST(test_small_requests_do_not_keep_the_block)
+{
+	struct rig_client cl = { 0 };
+	char buf[64];
+
+	rig_connect(&cl, 1000);
+	rig_send(&cl, "small");
+	ck_assert_uint_eq(rig_deliver(&cl, buf, sizeof(buf)), 5);
+	rig_reply(&cl, 5, "");
+	rig_settle(&cl);
+	ck_assert_ptr_null(rig_blk(&cl));
+}
+END_TEST
+
+UNIT_MAIN("stack/window",
+	  UNIT_CASE("window", up, down,
+		    test_window_grows_for_a_sender_that_uses_it_up,
+		    test_window_stays_for_a_sender_that_is_slow,
+		    test_window_that_grew_is_there_after_a_rest,
+		    test_bulk_keeps_the_block_until_it_was_idle_for_an_rto,
+		    test_small_requests_do_not_keep_the_block))
