@@ -256,37 +256,33 @@ class Servers:
 # --- cells of the matrix
 
 class Cell:
-    """A direction, a round-trip time and a loss."""
+    """A direction and a link, the same both ways."""
 
-    def __init__(self, direction, rtt_ms, loss, rate_mbit=50):
-        self.direction, self.rtt_ms, self.loss = direction, rtt_ms, loss
-        self.rate_mbit = rate_mbit
-        self.name = f"{direction}-{rtt_ms}ms-{loss:g}%"
-
-    def spec(self):
-        """Both ways alike; the queue is one bandwidth-delay product."""
-        return (f"delay={self.rtt_ms / 2}ms,rate={self.rate_mbit}mbit,"
-                f"queue={self.rtt_ms}ms,loss={self.loss}%")
+    def __init__(self, direction, spec, name):
+        self.direction, self.spec = direction, spec
+        self.name = f"{direction}-{name}"
 
     def competitors(self):
         """The ways to do it that are compared with the kernel's."""
         return ["deferred"] if self.direction == "down" else list(GROUPS)
 
 
+def cell(direction, rtt_ms, loss, rate_mbit=50):
+    """Of the matrix: the queue is one bandwidth-delay product."""
+    return Cell(direction, f"delay={rtt_ms / 2}ms,rate={rate_mbit}mbit,"
+                f"queue={rtt_ms}ms,loss={loss}%", f"{rtt_ms}ms-{loss:g}%")
+
+
 def matrix(rate_mbit=50):
-    return [Cell(direction, rtt_ms, loss, rate_mbit)
+    return [cell(direction, rtt_ms, loss, rate_mbit)
             for direction in ("down", "up") for rtt_ms in (20, 100)
             for loss in (0, 0.1, 1, 3)]
-
-
-COUNTED = ("segs_in", "segs_out", "segs_retransmitted", "rto_fired",
-           "fast_retransmits", "dup_acks_in", "early_ack_window")
 
 
 def measure(path, servers, cell, who, seed, ms, capture=None, realtime=False):
     """One run of a cell by one competitor; a flat object of what was seen."""
     before = servers.d.counters()
-    with path.link(both=cell.spec(), seed=seed, realtime=realtime) as link, \
+    with path.link(both=cell.spec, seed=seed, realtime=realtime) as link, \
             capturing(capture):
         result = servers.transfer(who, cell.direction == "down", ms=ms,
                                   seed=seed, within=30 + ms // 1000)

@@ -12,7 +12,7 @@ import contextlib
 
 import harness
 from harness import SCALE, equal, timeout
-from referee import Cell, Path, Servers, measure
+from referee import Path, Servers, cell, measure
 from runner import note
 
 NBYTES = 400_000 // min(SCALE, 4)
@@ -180,14 +180,14 @@ def test_many_seeds_of_all_at_once():
 def test_goodput_beside_the_kernel():
     """All goes through and is right; the ratio is shown, not judged."""
     with Path() as path, Servers(path) as servers:
-        for cell in Cell("down", 20, 0.1), Cell("up", 20, 0.1), \
-                Cell("down", 20, 1), Cell("up", 20, 1):
-            runs = {who: measure(path, servers, cell, who, 1, 2000)
-                    for who in ["kernel"] + cell.competitors()}
+        for c in (cell(direction, 20, loss) for loss in (0.1, 1)
+                  for direction in ("down", "up")):
+            runs = {who: measure(path, servers, c, who, 1, 2000)
+                    for who in ["kernel"] + c.competitors()}
             for who, r in runs.items():
                 if not r["ok"] or not r["bytes"]:
-                    raise AssertionError(f"{cell.name} {who}: {r}")
-            note(f"{cell.name}: " + ", ".join(
+                    raise AssertionError(f"{c.name} {who}: {r}")
+            note(f"{c.name}: " + ", ".join(
                 f"{who} {r['mbit_per_s']:.2f} Mbit/s"
                 + ("" if who == "kernel" else
                    f" ({r['mbit_per_s'] / runs['kernel']['mbit_per_s']:.2f})")

@@ -31,13 +31,19 @@ tests_tools_vstack_SOURCES = tests/tools/vstack.c
 tests_tools_vstack_LDADD = src/stack/libstack.la src/arena/libarena.la src/base/libbase.la
 
 EXTRA_DIST += \
+	bench/referee \
+	tests/net/capture.py \
 	tests/net/frames.py \
 	tests/net/harness.py \
+	tests/net/referee.py \
 	tests/net/runner.py \
 	tests/net/test_backends.py \
 	tests/net/test_clients.py \
 	tests/net/test_config.py \
+	tests/net/test_impair.py \
 	tests/net/test_operation.py \
+	tests/net/test_referee.py \
+	tests/net/test_tshark.py \
 	tests/packet/client.py \
 	tests/packet/live.py \
 	tests/packet/packet.py \
