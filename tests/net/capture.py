@@ -113,6 +113,7 @@ class Explained:
     causes, which are looked for in this order.
 
     lost      the last transmission of one of its bytes before t was dropped
+    asked     the client sent again what it had sent before: figure 5c
     ack lost  an ACK was dropped between that transmission and t
     timer     that transmission was RTO_MIN or longer ago: RFC 6298
     reordered the last transmission of it was made late
@@ -130,6 +131,7 @@ class Explained:
     def __init__(self, capture, log, ours, stream="0"):
         self.ours, self.base = ours, None
         self.sent, self.edge, self.sacked, self.probed = [], 0, [], set()
+        self.client_end, self.client_base, self.asked_at = 0, None, 0.0
         self.causes, self.unexplained, self.wrong = {}, [], []
         log = [line for line in log if line[5] == "tcp" and line[3] in (
             *self.DROPPED, "reorder")]
@@ -147,6 +149,7 @@ class Explained:
         if p.source not in self.ours:
             if not p.bad():
                 self.arrived(p)
+                self.arrived_data(p)
         elif p.length:
             self.transmitted(p)
 
@@ -164,6 +167,18 @@ class Explained:
             if left and self.relative(int(left)) >= self.edge:
                 self.add_sacked(self.relative(int(left)),
                                 self.relative(int(right)))
+
+    def arrived_data(self, p):
+        """Is it a retransmission of the client's?"""
+        if not p.length:
+            return
+        seq = int(p["tcp.seq_raw"])
+        if self.client_base is None:
+            self.client_base = seq
+        end = (seq - self.client_base) % (1 << 32) + p.length
+        if end <= self.client_end:
+            self.asked_at = p.at
+        self.client_end = max(self.client_end, end)
 
     def add_sacked(self, left, right):
         """Blocks kept apart and merged."""
@@ -208,6 +223,8 @@ class Explained:
         fates = [e.fate for e in self.latest(s, earlier)]
         if any(fate in self.DROPPED for fate in fates):
             return "lost"
+        if earlier[-1].at < self.asked_at:
+            return "asked"
         if any(earlier[-1].at < at < s.at for at in self.lost_acks):
             return "ack lost"
         if s.at - earlier[-1].at >= self.RTO_MIN_S:
