@@ -248,9 +248,11 @@ class Servers:
         return json.loads(p.stdout)
 
     def quiet(self):
-        """Nothing is left from before that would still send."""
-        wait_for("xtcpd's connections are over", lambda: all(
-            c["state"] == "TIME-WAIT" for c in self.d.connections()))
+        """Wait until none of its connections would still send. One whose
+        client's RST was lost may stay, as an idle one."""
+        wait_for("xtcpd's connections are quiet", lambda: all(
+            c["state"] == "TIME-WAIT" or not c["active"]
+            for c in self.d.connections()))
 
 
 # --- cells of the matrix
