@@ -186,6 +186,7 @@ static cfg_t *conf_tree_init(void)
 /* One pass; parsing.unknown says whether another one makes sense. */
 static int conf_tree_pass(struct conf_tree *tree, char *text)
 {
+	unsigned int before = parsing.problems->n;
 	FILE *fp;
 	int rc;
 
@@ -204,6 +205,10 @@ static int conf_tree_pass(struct conf_tree *tree, char *text)
 	if (parsing.out_of_memory)
 		return -ENOMEM;
 	tree->broken = rc != CFG_SUCCESS;
+	/* At a key without a name, "", libconfuse stops and says nothing. */
+	if (tree->broken && parsing.problems->n == before)
+		conf_problem(parsing.problems, tree->root->line,
+			     "syntax: a key without a name from here on");
 	return 0;
 }
 

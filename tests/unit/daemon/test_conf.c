@@ -332,6 +332,8 @@ static const struct {
 	{ TUN "pool \"p\" {\n",
 	  "2: syntax: the brace that opens here is not closed" },
 	{ TUN "}\n", "2: syntax: a closing brace too many" },
+	{ TUN "\"\" workers = 99\n",
+	  "2: syntax: a key without a name from here on" },
 	{ TUN "workers 3\n",
 	  "2: syntax: missing equal sign after option 'workers'" },
 };
