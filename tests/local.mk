@@ -329,7 +329,8 @@ print-unit-tests:
 .PHONY: print-unit-tests
 
 AM_TESTS_ENVIRONMENT = \
-	CK_VERBOSITY=$${CK_VERBOSITY:-normal}; export CK_VERBOSITY;
+	CK_VERBOSITY=$${CK_VERBOSITY:-normal}; export CK_VERBOSITY; \
+	XTCP_BUILD=$(abs_builddir); export XTCP_BUILD;
 
 # For tests/net/test_tun.py.
 check_PROGRAMS += tests/net/tun_probe
@@ -353,3 +354,4 @@ check-local:
 endif
 
 include tests/tools/local.mk
+include tests/fuzz/local.mk

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * packet - what the files of the packet target share.
+ */
+#ifndef XTCP_TESTS_FUZZ_PACKET_H
+#define XTCP_TESTS_FUZZ_PACKET_H
+
+#include "fuzz/fuzz.h"
+#include "fuzz/world.h"
+
+/* A small or an awkward number to add: how 0 to 11, else one of the input's. */
+uint32_t packet_delta(struct fuzz_in *in, uint8_t how);
+
+/* A length, at most 1440. */
+uint32_t packet_len(struct fuzz_in *in);
+
+/* A new execution: no pokes are due. */
+void packet_segs_reset(void);
+
+/* Operations; each takes its operands from the input. */
+void packet_segment(struct fuzz_in *in, struct world_client *cl);
+void packet_icmp(struct fuzz_in *in, struct world_client *cl);
+void packet_fragments(struct fuzz_in *in, struct world_client *cl);
+void packet_raw(struct fuzz_in *in);
+/* A byte to be written over the next packet. */
+void packet_take_poke(struct fuzz_in *in);
+
+#endif
