@@ -84,17 +84,18 @@ static bool input_sequence(struct conn *c, const struct seg *seg)
 
 	if (!input_paws(c, seg))
 		return false;
-	if (input_acceptable(b, seg))
-		return true;
-	if (seg->flags & TH_RST)
-		return false;
-	if (c->r->state == TCP_SYN_RECEIVED && seg->flags & TH_SYN &&
-	    seg->seq == c->r->irs) {
+	/* The SYN again; one with data reaches into the window. */
+	if (c->r->state == TCP_SYN_RECEIVED && seg->seq == c->r->irs &&
+	    (seg->flags & (TH_SYN | TH_RST)) == TH_SYN) {
 		input_syn_again(c, seg);
 		b->rtt.timed_at_us = 0; /* Karn */
 		conn_mark(c, BLK_SYNACK_NOW);
 		return false;
 	}
+	if (input_acceptable(b, seg))
+		return true;
+	if (seg->flags & TH_RST)
+		return false;
 	if (seg_space(seg) && !(seg->flags & TH_SYN) &&
 	    seq_leq(seg->seq + seg_space(seg), b->rcv_acked) &&
 	    input_is_own(c, seg)) {

@@ -90,6 +90,25 @@ START_TEST(test_synack_is_repeated_then_given_up)
 }
 END_TEST
 
+START_TEST(test_repeated_syn_with_data_gets_the_same_synack)
+{
+	struct rig_client cl;
+	struct rig_seg syn = { .flags = TH_SYN,
+			       .syn_options = true,
+			       .data = "early",
+			       .len = 5 };
+	uint32_t seq;
+
+	rig_client(&cl, 1000);
+	syn.seq = cl.iss;
+	rig_input(&cl, &syn);
+	seq = rig_expect(&cl, TH_SYN | TH_ACK)->seq;
+	rig_input(&cl, &syn);
+	ck_assert_uint_eq(rig_expect(&cl, TH_SYN | TH_ACK)->seq, seq);
+	rig_expect_nothing();
+}
+END_TEST
+
 START_TEST(test_repeated_syn_gets_the_same_synack)
 {
 	struct rig_client cl = { 0 };
@@ -259,6 +278,7 @@ UNIT_MAIN(
 		  test_last_ack_of_handshake_may_lack_its_timestamp,
 		  test_synack_is_repeated_then_given_up,
 		  test_repeated_syn_gets_the_same_synack,
+		  test_repeated_syn_with_data_gets_the_same_synack,
 		  test_ack_in_syn_received_of_something_else_is_reset,
 		  test_closed_port_is_reset,
 		  test_full_group_refuses_and_the_next_in_priority_takes_over,
