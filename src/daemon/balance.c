@@ -55,6 +55,16 @@ static struct bstream *balance_owner(struct group *g, uint64_t owner)
 	return best;
 }
 
+/* Part of its reply to the connection waits for room (bstream.c). */
+static bool balance_holds(const struct group *g, const struct bstream *s,
+			  const struct rec *rec)
+{
+	uint32_t ri = (uint32_t)(rec - g->gs->st->sh->recs);
+
+	return s->held_payload && frame_conn_rec(s->held.conn) == ri &&
+	       frame_conn_generation(s->held.conn) == rec->generation;
+}
+
 struct bstream *balance_route(struct group *g, const struct rec *rec,
 			      const struct blk *blk)
 {
@@ -69,7 +79,9 @@ struct bstream *balance_route(struct group *g, const struct rec *rec,
 			      : NULL;
 		return s ? s : balance_any(g);
 	}
-	if (cur && blk && (blk->app_flags & APP_INFLIGHT))
+	/* What another one replied would overtake what is held. */
+	if (cur && ((blk && blk->app_flags & APP_INFLIGHT) ||
+		    balance_holds(g, cur, rec)))
 		return cur;
 	s = g->balance == CONF_BALANCE_LEAST ? balance_least(g)
 					     : balance_any(g);

@@ -319,6 +319,30 @@ START_TEST(test_held_rest_of_a_reply_outlives_its_backend)
 }
 END_TEST
 
+/* Another backend's reply would come before the rest of the first one's. */
+START_TEST(test_connection_stays_while_a_reply_to_it_is_held)
+{
+	static char bulk[FRAME_PAYLOAD_MAX];
+	struct frame f;
+
+	rig.st->limits.snd_queue_max = 100000;
+	peer_setup.balance = CONF_BALANCE_ANY;
+	peer_group();
+	peer_attach(&a, 1);
+	peer_attach(&b, 2);
+	rig_connect(&c1, 1000);
+	peer_request(&c1, "get");
+	peer_expect_data(&a, "get", FRAME_F_FIRST);
+	f = about(FRAME_REPLY, a.f.conn);
+	f.ackd = 3;
+	peer_send(&a, f, bulk, sizeof(bulk));
+	peer_request(&c1, "next");
+	peer_expect_nothing(&b);
+	peer_expect_data(&a, "next", 0);
+	rig.seen = rig.n_out;
+}
+END_TEST
+
 /* A slot's number is used again after 255 streams, and a record may name it. */
 START_TEST(test_eof_is_told_again_after_the_slots_went_round)
 {
@@ -421,6 +445,7 @@ UNIT_MAIN(
 		  test_reply_before_the_handshake_is_done_is_kept,
 		  test_reply_written_before_the_backend_died_is_taken,
 		  test_held_rest_of_a_reply_outlives_its_backend,
+		  test_connection_stays_while_a_reply_to_it_is_held,
 		  test_eof_is_told_again_after_the_slots_went_round,
 		  test_draining_only_backend_still_serves_its_connections,
 		  test_drained_group_stays_drained_when_its_settings_change,
