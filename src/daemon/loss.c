@@ -84,9 +84,26 @@ void loss_stream(struct group *g, struct bstream *s)
 /* Must the end of this connection's stream be told anew? */
 static bool loss_is_orphaned_eof(const struct group *g, const struct rec *rec)
 {
+	const struct blk *blk = groups_blk(g->gs, rec);
+
 	return rec->state == TCP_CLOSE_WAIT && rec->group == g->id &&
-	       rec->block == NIL && rec->flags & REC_FIN_RCVD &&
-	       !(rec->flags & REC_ORPHAN) && !g->slots[rec->slot].stream;
+	       rec->flags & REC_FIN_RCVD && !(rec->flags & REC_ORPHAN) &&
+	       !g->slots[rec->slot].stream &&
+	       !(blk && blk->app_flags & APP_EOF_DUE);
+}
+
+/*
+ * One that was idle when its stream was lost may have a block by now, and may
+ * wait for something else.
+ */
+static int loss_eof(struct group *g, uint32_t ri)
+{
+	struct blk *blk = groups_blk(g->gs, &g->gs->st->sh->recs[ri]);
+
+	if (!blk || blk->app_list == APP_LIST_NONE)
+		return deliver_eof_again(g, ri);
+	blk->app_flags |= APP_EOF_DUE;
+	return 0;
 }
 
 void loss_sweep(struct group *g)
@@ -99,7 +116,7 @@ void loss_sweep(struct group *g)
 		return;
 	for (uint32_t ri = g->sweep_at; ri < end; ri++)
 		if (loss_is_orphaned_eof(g, &sh->recs[ri]) &&
-		    deliver_eof_again(g, ri) < 0)
+		    loss_eof(g, ri) < 0)
 			g->sweep_again = true;
 	g->sweep_at += LOSS_SWEEP_RECS;
 	if (g->sweep_at < bitmap_highwater(&sh->rec_map))

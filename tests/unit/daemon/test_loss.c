@@ -131,6 +131,31 @@ START_TEST(test_eof_is_told_again_after_a_loss)
 }
 END_TEST
 
+START_TEST(test_eof_is_told_again_though_the_connection_became_active)
+{
+	rig.group.keepalive_us = 2 * USEC_PER_SEC;
+	peer_group();
+	peer_attach(&a, 1);
+	rig_connect(&c1, 1000);
+	peer_request(&c1, "bye");
+	peer_expect_data(&a, "bye", FRAME_F_FIRST);
+	peer_reply(&a, 3, "");
+	rig_expect(&c1, TH_ACK);
+	peer_fin(&c1);
+	rig_expect(&c1, TH_ACK);
+	peer_expect(&a, FRAME_EOF);
+	ck_assert_ptr_null(rig_blk(&c1));
+	peer_die(&a);
+	peer_pass_us(2200 * USEC_PER_MSEC);
+	ck_assert_ptr_nonnull(rig_blk(&c1)); /* it is being probed */
+	peer_attach(&b, 2);
+	peer_pass_us(200 * USEC_PER_MSEC);
+	peer_expect(&b, FRAME_EOF);
+	ck_assert_uint_eq(b.f.flags, FRAME_F_FIRST | FRAME_F_REDELIVERED);
+	rig.seen = rig.n_out;
+}
+END_TEST
+
 START_TEST(test_held_syn_is_offered_to_another_after_a_loss)
 {
 	rig.group.accept = STACK_ACCEPT_APPLICATION;
@@ -304,6 +329,7 @@ UNIT_MAIN("daemon/loss",
 		    test_returning_backend_may_acknowledge_what_it_had,
 		    test_loss_with_reset_resets,
 		    test_eof_is_told_again_after_a_loss,
+		    test_eof_is_told_again_though_the_connection_became_active,
 		    test_held_syn_is_offered_to_another_after_a_loss,
 		    test_silent_backend_is_given_up),
 	  UNIT_CASE("credit", up, down,
