@@ -355,3 +355,4 @@ endif
 
 include tests/tools/local.mk
 include tests/fuzz/local.mk
+include tests/sim/local.mk
