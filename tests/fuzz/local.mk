@@ -68,7 +68,8 @@ tests_fuzz_fuzz_conf_LDFLAGS = $(fuzz_ldflags) -Wl,--wrap=open \
 	-Wl,--wrap=read -Wl,--wrap=close -Wl,--wrap=getgrnam
 tests_fuzz_fuzz_conf_LDADD = tests/fuzz/libfuzz.la $(daemon_libs)
 
-tests_fuzz_fuzz_frames_SOURCES = tests/fuzz/fuzz_frames.c $(fuzz_engine)
+tests_fuzz_fuzz_frames_SOURCES = tests/fuzz/fuzz_frames.c \
+	tests/fuzz/frames.h tests/fuzz/frames_peer.c $(fuzz_engine)
 tests_fuzz_fuzz_frames_LDFLAGS = $(fuzz_world_ldflags) $(fuzz_os_ldflags)
 tests_fuzz_fuzz_frames_LDADD = tests/fuzz/libfuzzos.la \
 	tests/fuzz/libfuzzworld.la tests/fuzz/libfuzz.la $(daemon_libs)
