@@ -350,6 +350,19 @@ static void check_segment(struct world *w, struct flow *f, const struct wire *s)
 		w->turn_touched[w->n_touched++] = f->no;
 }
 
+/*
+ * A cookie comes back with what follows the SYN at once, or not: what came
+ * later is refused, also when another SYN has made a record by then.
+ */
+static void check_cookie_reset(struct world *w, struct flow *f)
+{
+	const struct rec *r = check_rec(w, f);
+
+	if (!f->excuse && check_has_cookies(w) &&
+	    (!f->known || (r && r->state == TCP_SYN_RECEIVED)))
+		f->excuse = "the first segment after a cookie came late";
+}
+
 void check_emit(struct world *w, const uint8_t *bytes, uint32_t len)
 {
 	struct wire s;
@@ -364,9 +377,8 @@ void check_emit(struct world *w, const uint8_t *bytes, uint32_t len)
 	if (!f)
 		sim_fail(w, "the stack sends to a stranger: port %u", s.dport);
 	trace_packet(w, "out", f, bytes, len);
-	/* A cookie comes back with what follows the SYN at once, or not. */
-	if (s.flags & WF_RST && !f->known && !f->excuse && check_has_cookies(w))
-		f->excuse = "the first segment after a cookie came late";
+	if (s.flags & WF_RST)
+		check_cookie_reset(w, f);
 	if (s.flags & WF_RST)
 		;
 	else if (f->reborn || (f->gone && s.flags & WF_SYN))
