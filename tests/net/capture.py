@@ -29,9 +29,11 @@ OTHER = ["tcp.analysis." + name for name in (
 FIELDS = [
     "frame.number", "frame.time_epoch", "ip.src", "ipv6.src", "tcp.srcport",
     "tcp.stream", "tcp.seq_raw", "tcp.ack_raw", "tcp.len", "tcp.flags.syn",
-    "tcp.flags.fin", "tcp.options.sack_le", "tcp.options.sack_re",
+    "tcp.flags.fin", "_ws.expert.message", "tcp.options.sack_le", "tcp.options.sack_re",
     *BAD, *ANALYSIS, *OTHER]
-CHECKS = ["-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE",
+# the payload is a pattern: what dissectors think to see in it is chance
+CHECKS = ["-d", "tcp.port==1-65535,data", "-o", "tcp.desegment_tcp_streams:FALSE",
+          "-o", "tcp.check_checksum:TRUE", "-o", "ip.check_checksum:TRUE",
           "-o", "tcp.analyze_sequence_numbers:TRUE"]
 
 
@@ -72,7 +74,8 @@ class Capture:
         """None of ours is malformed, has a bad checksum or breaks a rule."""
         if len(self.ours) < least:
             raise AssertionError(f"only {len(self.ours)} packets of xtcpd's")
-        bad = [(p.number, p.bad()) for p in self.ours if p.bad()]
+        bad = [(p.number, p.bad(), p.get("_ws.expert.message"))
+               for p in self.ours if p.bad()]
         if bad:
             raise AssertionError(f"{len(bad)} bad packets: {bad[:5]}")
 
