@@ -451,6 +451,9 @@ static void scenario_mend(struct scenario *sc, struct rng *r)
 		sc->pushes = false;
 	else
 		sc->pushes = rng_one_in(r, 3);
+	/* One that is never given up, and never takes what it was sent. */
+	if (sc->weird & WEIRD_OPTIMISTIC)
+		sc->tx_bytes = 8 << 20;
 	/* A cookie's options come back in the timestamp. */
 	if (sc->weird & (WEIRD_DROP_TS | WEIRD_NO_LAST_TS))
 		sc->syn_cookies = STACK_COOKIES_NEVER;
