@@ -47,6 +47,8 @@ QUIET = """table ip6 quiet {
 }
 """
 WITHIN_S = 5.0
+# After so long an echo request is sent again.
+ECHO_AGAIN_S = 1.0
 MOD = 1 << 32
 
 
@@ -111,25 +113,41 @@ class Wire:
     def wait_other(self, match, within=WITHIN_S):
         """The first packet of no Peer that match() likes."""
         deadline = time.monotonic() + within
+        fresh = list(self.others)
         while True:
-            for p in list(self.others):
+            for p in fresh:
                 if match(p):
                     self.others.remove(p)
                     return p
             left = deadline - time.monotonic()
+            before = self.others[-1] if self.others else None
             if left < 0 or not self.read(left) and left <= 0:
                 raise AssertionError(
                     f"no such packet in {within} s; others: {self.others}")
+            last = self.others[-1] if self.others else None
+            fresh = [last] if last is not before else []
 
     def echo(self, family=4, data=b"ping", within=WITHIN_S):
-        """Have an echo request answered."""
+        """Have an echo request answered.
+
+        It is sent again now and then: in a flood the device's queue may drop
+        it, or its answer, as it may any packet.
+        """
         self.echoes += 1
         src, dst = (PEER4, VIP4) if family == 4 else (PEER6, VIP6)
         proto = packet.ICMP if family == 4 else packet.ICMP6
         want = struct.pack("!HH", 7, self.echoes) + data
-        self.send(packet.echo_request(src, dst, 7, self.echoes, data))
-        return self.wait_other(
-            lambda p: p.proto == proto and p.payload[4:] == want, within)
+        end = time.monotonic() + within
+        while True:
+            self.send(packet.echo_request(src, dst, 7, self.echoes, data))
+            left = end - time.monotonic()
+            try:
+                return self.wait_other(
+                    lambda p: p.proto == proto and p.payload[4:] == want,
+                    max(min(left, ECHO_AGAIN_S), 0))
+            except AssertionError:
+                if left <= ECHO_AGAIN_S:
+                    raise
 
     def settle(self):
         """All that was sent before has had its effect, and that is in.
