@@ -196,6 +196,13 @@ void stack_shutdown(struct stack *st, uint32_t ri, uint64_t now_us)
 	call_fin(&c);
 }
 
+/* The application takes nothing more: only the record has to wait. */
+static void call_leave_time_wait(struct conn *c)
+{
+	if (c->b)
+		conn_mark(c, 0);
+}
+
 void stack_close(struct stack *st, uint32_t ri, uint64_t now_us)
 {
 	struct conn c;
@@ -214,6 +221,10 @@ void stack_close(struct stack *st, uint32_t ri, uint64_t now_us)
 	}
 	if (c.b && (c.b->rx_head != NIL || c.b->ooo_head != NIL)) {
 		conn_abort(&c, SC_drop_after_close, false);
+		return;
+	}
+	if (c.r->state == TCP_TIME_WAIT) {
+		call_leave_time_wait(&c);
 		return;
 	}
 	call_fin(&c);
@@ -237,8 +248,10 @@ void stack_abort(struct stack *st, uint32_t ri, uint64_t now_us)
 		listen_refuse(&c, SC_conn_refused);
 		return;
 	case TCP_TIME_WAIT:
-		if (!c.b || c.b->rx_head == NIL)
+		if (!c.b || c.b->rx_head == NIL) {
+			call_leave_time_wait(&c);
 			return;
+		}
 		/* The client waits for the end of what is held. */
 		respond_conn_reset(&c);
 		conn_end(&c, false);

@@ -399,8 +399,12 @@ void client_on_trace(void *ctx, uint32_t ri, uint8_t from, uint8_t to)
 		cl->ri = NIL;
 	if (from != TCP_FREE)
 		return;
-	/* From a cookie of before: its bytes were those of another place. */
-	if (!(cl->last_flags & TH_SYN) && cl->iss != r->irs)
+	/*
+	 * From a cookie of before, or the cookie beside the right one (they
+	 * differ in the MSS): positions are those of another place.
+	 */
+	if (!(cl->last_flags & TH_SYN) &&
+	    (cl->iss != r->irs || cl->srv_iss != r->iss))
 		cl->tainted = true;
 	cl->ri = ri;
 	cl->generation = r->generation;

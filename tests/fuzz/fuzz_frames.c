@@ -266,6 +266,7 @@ static void frames_setup(struct fuzz_in *in)
 
 static void frames_down(void)
 {
+	groups_remove(&gs, FRAMES_GROUP);
 	groups_fini(&gs);
 	frames_peers_down();
 	os_check_closed();

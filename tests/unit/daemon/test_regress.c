@@ -6,6 +6,7 @@
 #include "../unit.h"
 #include "base/units.h"
 #include "daemon/bstream.h"
+#include "daemon/deliver.h"
 #include "peer.h"
 
 /* Of the hung backend: it knows TOLD clients, the others fill its queue. */
@@ -435,6 +436,49 @@ START_TEST(test_loss_gives_back_the_block_of_one_that_waited_for_credit)
 }
 END_TEST
 
+/* Both ends said their FIN, and nobody is there to hear of the client's. */
+static void time_wait_with_its_eof_untold(void)
+{
+	peer_attach(&a, 1);
+	rig_connect(&c1, 1000);
+	peer_request(&c1, "x");
+	peer_expect_data(&a, "x", FRAME_F_FIRST);
+	peer_reply(&a, 1, "");
+	rig_expect(&c1, TH_ACK);
+	peer_send(&a, about(FRAME_FIN, a.f.conn), NULL, 0);
+	receive_all(&c1);
+	rig_ack(&c1);
+	peer_die(&a);
+	peer_fin(&c1);
+	ck_assert_uint_eq(rig_rec(&c1)->state, TCP_TIME_WAIT);
+	ck_assert_ptr_nonnull(rig_blk(&c1));
+}
+
+static void expect_time_wait_ends(void)
+{
+	rig_pass_us(10 * USEC_PER_SEC);
+	ck_assert_ptr_null(rig_blk(&c1));
+	rig_pass_us(120 * USEC_PER_SEC);
+	ck_assert_uint_eq(rig.st->sh->recs[c1.ri].state, TCP_FREE);
+}
+
+START_TEST(test_removed_group_lets_a_time_wait_end)
+{
+	time_wait_with_its_eof_untold();
+	groups_remove(&gs, PEER_GROUP);
+	expect_time_wait_ends();
+}
+END_TEST
+
+START_TEST(test_close_lets_a_time_wait_end)
+{
+	time_wait_with_its_eof_untold();
+	deliver_end(gs.by_id[PEER_GROUP], c1.ri);
+	stack_close(rig.st, c1.ri, rig.now_us);
+	expect_time_wait_ends();
+}
+END_TEST
+
 UNIT_MAIN(
 	"daemon/regress",
 	UNIT_CASE("all", up, down,
@@ -449,6 +493,8 @@ UNIT_MAIN(
 		  test_eof_is_told_again_after_the_slots_went_round,
 		  test_draining_only_backend_still_serves_its_connections,
 		  test_drained_group_stays_drained_when_its_settings_change,
-		  test_loss_gives_back_the_block_of_one_that_waited_for_credit),
+		  test_loss_gives_back_the_block_of_one_that_waited_for_credit,
+		  test_removed_group_lets_a_time_wait_end,
+		  test_close_lets_a_time_wait_end),
 	UNIT_CASE("large", up_large, down,
 		  test_hung_backend_with_a_full_queue_is_found_silent))
