@@ -39,6 +39,8 @@ tests_unit_base_test_siphash_LDADD = $(unit_base)
 
 # --- arena
 
+unit_tests += tests/unit/arena/test_recover
+tests_unit_arena_test_recover_LDADD = $(unit_arena)
 unit_tests += tests/unit/arena/test_shard
 tests_unit_arena_test_shard_LDADD = $(unit_arena)
 

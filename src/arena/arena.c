@@ -28,17 +28,34 @@ uint64_t arena_layout_hash(void)
 		sizeof(struct chunk),
 		CHUNK_BYTES,
 		ARENA_PART_ALIGN,
+		ARENA_GROUPS_MAX,
+		ARENA_SLOTS,
+		offsetof(struct arena_header, shards),
+		offsetof(struct arena_header, vips),
 		offsetof(struct rec, slot),
+		offsetof(struct rec, last_active),
 		offsetof(struct rec, block),
+		offsetof(struct rec, ts_recent),
 		offsetof(struct rec, rcv_off),
 		offsetof(struct rec, irs),
+		offsetof(struct blk, ends),
 		offsetof(struct blk, snd_una),
+		offsetof(struct blk, tx_head),
 		offsetof(struct blk, rcv_nxt),
+		offsetof(struct blk, rcv_adv),
+		offsetof(struct blk, rx_head),
+		offsetof(struct blk, sack),
 		offsetof(struct blk, cc),
 		offsetof(struct blk, rtt),
+		offsetof(struct blk, sent),
+		offsetof(struct blk, loss),
+		offsetof(struct blk, pmtu),
+		offsetof(struct blk, rexmit_at),
 		offsetof(struct blk, wheel),
 		offsetof(struct blk, flags),
 		offsetof(struct blk, app_next),
+		offsetof(struct chunk, seq),
+		offsetof(struct chunk, owner),
 	};
 
 	return siphash(&key, facts, sizeof(facts));
@@ -64,6 +81,8 @@ struct shard_layout arena_shard_layout(const struct arena_header *header,
 	PART(tx_chunks,
 	     (uint64_t)header->tx_chunks_per_shard * sizeof(struct chunk));
 	PART(tx_bytes, (uint64_t)header->tx_chunks_per_shard * CHUNK_BYTES);
+	PART(slot_owners,
+	     (uint64_t)ARENA_GROUPS_MAX * ARENA_SLOTS * sizeof(uint64_t));
 #undef PART
 	start = round_up(sizeof(struct arena_header), ARENA_PART_ALIGN) +
 		i * pos;
@@ -74,6 +93,7 @@ struct shard_layout arena_shard_layout(const struct arena_header *header,
 	at.rx_bytes += start;
 	at.tx_chunks += start;
 	at.tx_bytes += start;
+	at.slot_owners += start;
 	at.end = start + pos;
 	return at;
 }
@@ -87,6 +107,15 @@ static uint64_t arena_share(uint64_t n, uint32_t workers, uint64_t slack)
 	if (workers == 1)
 		return n;
 	return min_u64(n, n / workers + n / workers / 4 + slack);
+}
+
+uint64_t arena_header_check(const struct arena_header *header)
+{
+	static const struct siphash_key key = { 0x636865636b, ARENA_VERSION };
+
+	return siphash(&key, &header->version,
+		       offsetof(struct arena_header, check) -
+			       offsetof(struct arena_header, version));
 }
 
 static int arena_header_fill(struct arena_header *header,
@@ -139,12 +168,23 @@ static int arena_open_file(const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
+static int arena_map(struct arena *arena)
+{
+	void *map = mmap(NULL, arena->bytes, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_NORESERVE, arena->fd, 0);
+
+	if (map == MAP_FAILED)
+		return -errno;
+	arena->base = map;
+	arena->header = map;
+	return 0;
+}
+
 int arena_create(struct arena *ret_arena, const char *path,
 		 const struct arena_sizes *sizes)
 {
 	struct arena_header header;
 	struct arena arena = { 0 };
-	void *map;
 	int err;
 
 	if (!sizes->workers || sizes->workers > ARENA_WORKERS_MAX ||
@@ -155,18 +195,14 @@ int arena_create(struct arena *ret_arena, const char *path,
 		err = arena_boot_id(header.boot_id);
 	if (err)
 		return err;
+	header.check = arena_header_check(&header);
 	arena.fd = arena_open_file(path);
 	if (arena.fd < 0)
 		return arena.fd;
 	arena.bytes = arena_shard_layout(&header, sizes->workers - 1).end;
-	if (ftruncate(arena.fd, (off_t)arena.bytes) < 0)
+	if (ftruncate(arena.fd, (off_t)arena.bytes) < 0 ||
+	    arena_map(&arena) < 0)
 		goto fail;
-	map = mmap(NULL, arena.bytes, PROT_READ | PROT_WRITE,
-		   MAP_SHARED | MAP_NORESERVE, arena.fd, 0);
-	if (map == MAP_FAILED)
-		goto fail;
-	arena.base = map;
-	arena.header = map;
 	*arena.header = header;
 	/* The magic comes last: a file without it was never finished. */
 	__atomic_store_n(&arena.header->magic, ARENA_MAGIC, __ATOMIC_RELEASE);
@@ -178,6 +214,61 @@ fail:
 	if (path)
 		unlink(path);
 	return err;
+}
+
+/* Why the header can't be taken over, or NULL. */
+static const char *arena_header_wrong(const struct arena_header *header,
+				      int *ret_err)
+{
+	uint8_t boot_id[16];
+
+	*ret_err = -EBADMSG;
+	if (header->magic != ARENA_MAGIC)
+		return "it is no arena, or was never finished";
+	*ret_err = -EPROTO;
+	if (header->version != ARENA_VERSION)
+		return "it is of another version";
+	if (header->layout_hash != arena_layout_hash())
+		return "it has another layout";
+	*ret_err = -EBADMSG;
+	if (header->check != arena_header_check(header) || !header->workers ||
+	    header->workers > ARENA_WORKERS_MAX || !header->recs_per_shard)
+		return "its header is damaged";
+	*ret_err = -ESTALE;
+	if (arena_boot_id(boot_id) < 0 ||
+	    memcmp(boot_id, header->boot_id, sizeof(boot_id)) != 0)
+		return "it is from before the machine was booted";
+	return NULL;
+}
+
+int arena_adopt(struct arena *ret_arena, int fd, const char **ret_why)
+{
+	struct arena arena = { .fd = fd };
+	struct arena_header header;
+	struct stat st;
+	int err;
+
+	*ret_why = "it cannot be read";
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	*ret_why = "it is too short";
+	if (!S_ISREG(st.st_mode) ||
+	    pread(fd, &header, sizeof(header), 0) != sizeof(header))
+		return -EBADMSG;
+	*ret_why = arena_header_wrong(&header, &err);
+	if (*ret_why)
+		return err;
+	arena.bytes = arena_shard_layout(&header, header.workers - 1).end;
+	*ret_why = "it is not as long as its header says";
+	if ((uint64_t)st.st_size != arena.bytes)
+		return -EBADMSG;
+	*ret_why = "it cannot be mapped";
+	err = arena_map(&arena);
+	if (err < 0)
+		return err;
+	*ret_why = NULL;
+	*ret_arena = arena;
+	return 0;
 }
 
 void arena_close(struct arena *arena)

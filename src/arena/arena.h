@@ -31,6 +31,17 @@ struct arena_sizes {
 int arena_create(struct arena *ret_arena, const char *path,
 		 const struct arena_sizes *sizes);
 
+/*
+ * Map an arena that a process before us made; fd is taken over on success.
+ * Nothing in it is trusted: size, magic, version, layout, boot and the
+ * checksum of the header's constants must be right. Returns 0, or a negative
+ * errno with *ret_why set to a static text that says what is wrong:
+ * -EBADMSG (damaged, truncated, or no arena at all), -EPROTO (another version
+ * or layout), -ESTALE (of another boot), or mmap(2)'s.
+ * arena_audit() (recover.h) tells of its records.
+ */
+int arena_adopt(struct arena *ret_arena, int fd, const char **ret_why);
+
 /* Unmap and close; the file stays. Accepts a zeroed arena. */
 void arena_close(struct arena *arena);
 
@@ -40,6 +51,9 @@ uint64_t arena_resident_bytes(const struct arena *arena);
 /* Where shard i lies. */
 struct shard_layout arena_shard_layout(const struct arena_header *header,
 				       uint32_t i);
+
+/* What header->check should be: a hash over all that never changes. */
+uint64_t arena_header_check(const struct arena_header *header);
 
 /* A hash over all sizes and offsets of layout.h. */
 uint64_t arena_layout_hash(void);

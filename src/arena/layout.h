@@ -2,8 +2,8 @@
 /*
  * layout - what lies in the arena, byte for byte.
  *
- * The arena is the truth (I2): everything here is plain data without
- * pointers; links are indexes, and index NIL means "none". Whatever can be
+ * The arena is the truth (I2), and how it stays so when its process is killed
+ * is told in recover.h. Everything here is plain data without pointers; links are indexes, and index NIL means "none". Whatever can be
  * derived from it (index, free maps, timer lists) is in the process's own
  * memory and is rebuilt by shard_rebuild(), never trusted. Fields that are
  * only such links, kept here because they sit well beside the rest, are marked
@@ -11,7 +11,8 @@
  *
  *	header | shard 0 | shard 1 | ...
  *	shard:  records | IPv6 addresses | blocks | rx descriptors | rx bytes
- *	        | tx descriptors | tx bytes           (each page-aligned, sparse)
+ *	        | tx descriptors | tx bytes | slot owners
+ *	                                              (each page-aligned, sparse)
  *
  * A shard belongs to one worker. A change here changes ARENA_LAYOUT_HASH
  * through the sizes and offsets in it; a change of meaning alone must raise
@@ -24,9 +25,12 @@
 #include <stdint.h>
 
 #define ARENA_MAGIC UINT64_C(0x3141544350434158)
-#define ARENA_VERSION 2u
+#define ARENA_VERSION 3u
 #define ARENA_VIPS_MAX 64
 #define ARENA_WORKERS_MAX 64
+/* As the stack's groups and their streams: rec.group, rec.slot. */
+#define ARENA_GROUPS_MAX 1024u
+#define ARENA_SLOTS 256u
 
 #define NIL UINT32_MAX
 
@@ -217,25 +221,38 @@ struct blk {
 	uint32_t rec; /* back link; NIL: the block is free */
 	uint32_t ts_off; /* our timestamp clock's offset, a function of the tuple */
 
+	/* What a reply commits, in one store: see blk_commit(). */
+	union {
+		struct {
+			/* After the last byte queued; the FIN comes here. */
+			uint32_t snd_end;
+			/* Acknowledged by the application. */
+			uint32_t rcv_app;
+		};
+		uint64_t ends;
+	};
+
 	/* Send side, RFC 9293 3.3.1. */
 	uint32_t snd_una; /* cached from the record */
 	uint32_t snd_nxt; /* after the highest byte (or FIN) ever sent */
-	uint32_t snd_end; /* after the last byte queued; the FIN comes here */
 	uint32_t snd_wnd; /* bytes */
 	uint32_t snd_wl1, snd_wl2;
 	uint32_t max_wnd; /* largest snd_wnd seen, for RFC 9293 3.8.6.2.1 */
-	uint32_t tx_head, tx_tail; /* chunks from snd_una to snd_end */
+	/* Chunks up to snd_end; the first may begin before snd_una. */
+	uint32_t tx_head;
+	uint32_t tx_tail; /* derived */
 	uint32_t tx_cur; /* derived: the chunk last read from, or NIL: look for it */
 
 	/* Receive side. rcv_app <= rcv_ack <= rcv_nxt, and rcv_app <= rcv_dlv <= rcv_nxt. */
 	uint32_t rcv_nxt;
-	uint32_t rcv_app; /* acknowledged by the application; cached from the record */
 	uint32_t rcv_dlv; /* handed to a backend stream up to here */
 	uint32_t rcv_redlv; /* up to here it had been handed out before */
 	uint32_t rcv_ack; /* what we may acknowledge to the client (I1) */
 	uint32_t rcv_acked; /* acknowledgement number last sent */
 	uint32_t rcv_adv; /* right edge of the window promised; never goes back */
-	uint32_t rx_head, rx_tail; /* chunks from rcv_app to rcv_nxt */
+	/* Chunks up to rcv_nxt; the first may begin before rcv_app. */
+	uint32_t rx_head;
+	uint32_t rx_tail; /* derived */
 	uint32_t ooo_head; /* out-of-order chunks, sorted */
 	uint32_t fin_seq; /* sequence number of an out-of-order FIN */
 	uint32_t rcv_turn; /* the right edge at rcv_turn_ms: rx_grow_window() */
@@ -351,10 +368,17 @@ struct arena_vip {
 /* Where the parts of a shard lie, bytes from the arena's start. */
 struct shard_layout {
 	uint64_t recs, recs6, blks, rx_chunks, rx_bytes, tx_chunks, tx_bytes,
-		end;
+		slot_owners, end;
+};
+
+/* What a worker keeps for its shard, on a cache line of its own (I4). */
+struct arena_shard {
+	uint32_t recs_high; /* no record at or above was ever in use */
+	uint32_t pad[15];
 };
 
 struct arena_header {
+	/* Never changes once the arena is made; covered by `check`. */
 	uint64_t magic;
 	uint32_t version;
 	uint32_t workers;
@@ -365,7 +389,14 @@ struct arena_header {
 	uint32_t tx_chunks_per_shard;
 	uint32_t pad;
 	uint64_t secret[4]; /* keys: [0,1] index hash, [2,3] ISN and timestamps */
+	uint64_t check; /* hash of all before it */
+	uint8_t pad2[32];
+
+	struct arena_shard shards[ARENA_WORKERS_MAX];
 	struct arena_vip vips[ARENA_VIPS_MAX];
 };
+
+_Static_assert(offsetof(struct arena_header, shards) % 64 == 0,
+	       "each shard's state has its cache lines");
 
 #endif

@@ -12,6 +12,9 @@ src_arena_libarena_la_SOURCES = \
 	src/arena/layout.h \
 	src/arena/sent.c \
 	src/arena/sent.h \
+	src/arena/order.h \
+	src/arena/recover.c \
+	src/arena/recover.h \
 	src/arena/shard.c \
 	src/arena/shard.h \
 	src/arena/wheel.c \

@@ -2,10 +2,8 @@
 /*
  * Records, blocks and what is derived from them.
  *
- * A record is in use when its state is not 0 (TCP_FREE of the stack). A new
- * record is filled and linked first and gets its state last; one that is given
- * back loses its state first: a process that dies in between leaves a record
- * that reads as free.
+ * A record is in use when its state is not 0 (TCP_FREE of the stack). The order
+ * of the writes here is that of recover.h.
  */
 #include "arena/shard.h"
 
@@ -28,6 +26,8 @@ int shard_init(struct shard *sh, const struct arena *arena, uint32_t i,
 	sh->recs = (struct rec *)(void *)(arena->base + at.recs);
 	sh->recs6 = (struct rec6 *)(void *)(arena->base + at.recs6);
 	sh->blks = (struct blk *)(void *)(arena->base + at.blks);
+	sh->slot_owners = (uint64_t *)(void *)(arena->base + at.slot_owners);
+	sh->state = &arena->header->shards[i];
 	if (bitmap_init(&sh->rec_map, sh->n_recs) ||
 	    bitmap_init(&sh->blk_map, sh->n_recs) ||
 	    index_init(&sh->index, sh->n_recs) ||
@@ -124,7 +124,7 @@ uint32_t shard_rec_new(struct shard *sh, const struct tuple *tuple,
 		       uint64_t hash)
 {
 	uint32_t ri = bitmap_alloc(&sh->rec_map), generation;
-	struct rec *rec;
+	struct rec *rec, fresh;
 
 	if (ri == BITMAP_NONE)
 		return NIL;
@@ -136,7 +136,10 @@ uint32_t shard_rec_new(struct shard *sh, const struct tuple *tuple,
 	generation = rec->generation ? rec->generation + 1u
 				     : (uint32_t)sh->header->secret[3];
 	generation &= 0xffffff;
-	*rec = (struct rec){
+	/* A record that was never in use: the next process must look at it, too. */
+	if (ri >= sh->state->recs_high)
+		sh->state->recs_high = ri + 1;
+	fresh = (struct rec){
 		.remote_port = tuple->remote_port,
 		.local_port = tuple->local_port,
 		.vip = tuple->vip,
@@ -144,6 +147,8 @@ uint32_t shard_rec_new(struct shard *sh, const struct tuple *tuple,
 		.generation = (generation ? generation : 1) & 0xffffff,
 		.block = NIL,
 	};
+	/* At once: no instant is without a generation. */
+	memcpy(rec, &fresh, sizeof(*rec));
 	if (tuple->v6)
 		memcpy(sh->recs6[ri].remote, tuple->remote, 16);
 	else
@@ -159,7 +164,7 @@ void shard_rec_free(struct shard *sh, uint32_t ri)
 
 	assert(sh->recs[ri].block == NIL);
 	shard_rec_tuple(sh, ri, &tuple);
-	sh->recs[ri].state = 0;
+	ARENA_COMMIT(sh->recs[ri].state, 0);
 	was_there = index_remove(&sh->index,
 				 (uint32_t)tuple_hash(sh->header, &tuple), ri);
 	assert(was_there);
@@ -189,8 +194,12 @@ uint32_t shard_blk_new(struct shard *sh, uint32_t ri)
 		.app_prev = NIL,
 		.sent = SENTS_NONE,
 	};
-	sh->recs[ri].block = bi;
 	return bi;
+}
+
+void shard_blk_link(struct shard *sh, uint32_t bi)
+{
+	ARENA_COMMIT(sh->recs[sh->blks[bi].rec].block, bi);
 }
 
 void shard_blk_free(struct shard *sh, uint32_t ri)
@@ -199,72 +208,14 @@ void shard_blk_free(struct shard *sh, uint32_t ri)
 	struct blk *blk = &sh->blks[bi];
 
 	assert(blk->rec == ri);
+	ARENA_COMMIT(sh->recs[ri].block, NIL);
 	wheel_clear(&sh->wheel, bi);
 	chunks_free_list(&sh->rx, blk->rx_head);
 	chunks_free_list(&sh->rx, blk->ooo_head);
 	chunks_free_list(&sh->tx, blk->tx_head);
 	sents_free(&sh->sents, blk);
-	sh->recs[ri].block = NIL;
 	blk->rec = NIL;
 	bitmap_free(&sh->blk_map, bi);
-}
-
-static void shard_rebuild_chunks(struct chunks *ch, uint32_t head)
-{
-	for (uint32_t i = head; i != NIL; i = ch->desc[i].next) {
-		bitmap_set_used(&ch->map, i);
-		ch->touched = max_u32(ch->touched, i + 1);
-	}
-}
-
-static void shard_rebuild_blk(struct shard *sh, uint32_t bi)
-{
-	struct blk *blk = &sh->blks[bi];
-	uint64_t expires_us = blk->wheel.expires_us;
-
-	bitmap_set_used(&sh->blk_map, bi);
-	shard_rebuild_chunks(&sh->rx, blk->rx_head);
-	shard_rebuild_chunks(&sh->rx, blk->ooo_head);
-	shard_rebuild_chunks(&sh->tx, blk->tx_head);
-	blk->tx_cur = NIL;
-	/* Unless it is the SYN that is not acknowledged. */
-	if (blk->snd_una == sh->recs[blk->rec].iss &&
-	    !sh->recs[blk->rec].snd_off)
-		blk->sent = SENTS_NONE;
-	else
-		sents_restore(&sh->sents, blk, bi);
-	blk->wheel = (struct wheel_link){ 0 };
-	if (expires_us)
-		wheel_set(&sh->wheel, bi, expires_us);
-}
-
-uint32_t shard_rebuild(struct shard *sh, uint64_t now_us)
-{
-	uint32_t found = 0;
-
-	shard_fini(sh);
-	if (bitmap_init(&sh->rec_map, sh->n_recs) ||
-	    bitmap_init(&sh->blk_map, sh->n_recs) ||
-	    index_init(&sh->index, sh->n_recs) ||
-	    bitmap_init(&sh->rx.map, sh->rx.n) ||
-	    bitmap_init(&sh->tx.map, sh->tx.n) ||
-	    sents_init(&sh->sents, sh->tx.n, sh->n_recs))
-		return 0;
-	wheel_init(&sh->wheel, sh->blks, now_us);
-	for (uint32_t ri = 0; ri < sh->n_recs; ri++) {
-		struct tuple tuple;
-
-		if (!sh->recs[ri].state)
-			continue;
-		bitmap_set_used(&sh->rec_map, ri);
-		shard_rec_tuple(sh, ri, &tuple);
-		index_insert(&sh->index,
-			     (uint32_t)tuple_hash(sh->header, &tuple), ri);
-		if (sh->recs[ri].block != NIL)
-			shard_rebuild_blk(sh, sh->recs[ri].block);
-		found++;
-	}
-	return found;
 }
 
 /* Count the chunks of a list; UINT32_MAX when one is not the block's. */

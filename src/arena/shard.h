@@ -11,10 +11,12 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "arena/arena.h"
 #include "arena/chunks.h"
 #include "arena/index.h"
+#include "arena/order.h"
 #include "arena/sent.h"
 #include "arena/wheel.h"
 #include "base/bitmap.h"
@@ -28,6 +30,8 @@ struct shard {
 	struct rec *recs;
 	struct rec6 *recs6;
 	struct blk *blks;
+	uint64_t *slot_owners; /* of group g's stream s: [g * ARENA_SLOTS + s] */
+	struct arena_shard *state;
 	/* Derived. */
 	struct bitmap rec_map;
 	struct bitmap blk_map;
@@ -83,17 +87,27 @@ void shard_rec_free(struct shard *sh, uint32_t ri);
 void shard_rec_tuple(const struct shard *sh, uint32_t ri,
 		     struct tuple *ret_tuple);
 
-/* A zeroed block linked to record ri, or NIL when none is left. */
+/*
+ * A zeroed block for record ri, or NIL when none is left. It is the record's
+ * once shard_blk_link() was called, after all of it was written.
+ */
 uint32_t shard_blk_new(struct shard *sh, uint32_t ri);
+void shard_blk_link(struct shard *sh, uint32_t bi);
 
 /* Give back the record's block with all its chunks; off the wheel. */
 void shard_blk_free(struct shard *sh, uint32_t ri);
 
-/*
- * Derive free maps, index and wheel anew from the records (I2).
- * Returns how many records were found.
- */
-uint32_t shard_rebuild(struct shard *sh, uint64_t now_us);
+/* Both ends of a reply, in one store: see recover.h. */
+static inline void blk_commit(struct blk *b, uint32_t rcv_app, uint32_t snd_end)
+{
+	const struct {
+		uint32_t snd_end, rcv_app;
+	} ends = { snd_end, rcv_app };
+	uint64_t word;
+
+	memcpy(&word, &ends, sizeof(word));
+	ARENA_COMMIT(b->ends, word);
+}
 
 /*
  * Check every invariant of layout.h over the whole shard: links both ways, no

@@ -175,8 +175,8 @@ uint32_t wheel_expire(struct wheel *wheel, uint64_t now_us)
 		}
 		if (wheel->tick == now)
 			break;
-		wheel->tick += min_u64(wheel_idle_ticks(wheel),
-				       now - wheel->tick);
+		wheel->tick +=
+			min_u64(wheel_idle_ticks(wheel), now - wheel->tick);
 		wheel_enter_tick(wheel);
 	}
 	return NIL;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/balance.h"
 
+#include "base/seq.h"
 #include "daemon/bstream.h"
 
 bool balance_has_room(const struct bstream *s)
@@ -65,6 +66,23 @@ static bool balance_holds(const struct group *g, const struct bstream *s,
 	       frame_conn_generation(s->held.conn) == rec->generation;
 }
 
+/*
+ * xtcpd began anew, and the backend that has the connection is on its way back:
+ * what it has in hand, or keeps for the connection, is not for another one.
+ */
+static bool balance_awaits(struct group *g, const struct rec *rec,
+			   const struct blk *blk)
+{
+	uint64_t owner = rec->slot ? g->slots[rec->slot].owner : 0;
+
+	if (!owner || g->gs->now_us >= g->grace_until_us)
+		return false;
+	if (g->balance != CONF_BALANCE_STICKY &&
+	    !(blk && seq_gt(blk->rcv_redlv, blk->rcv_app)))
+		return false;
+	return !balance_owner(g, owner);
+}
+
 struct bstream *balance_route(struct group *g, const struct rec *rec,
 			      const struct blk *blk)
 {
@@ -72,6 +90,8 @@ struct bstream *balance_route(struct group *g, const struct rec *rec,
 
 	if (cur && cur->failed)
 		return NULL; /* until the turn's end has reaped it */
+	if (!cur && balance_awaits(g, rec, blk))
+		return NULL;
 	if (g->balance == CONF_BALANCE_STICKY) {
 		if (cur)
 			return cur;

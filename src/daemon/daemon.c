@@ -310,6 +310,8 @@ static int daemon_start_init(struct daemon *d)
 
 	for (uint32_t i = 0; !err && i < d->n_workers; i++)
 		err = worker_start(d->workers[i]);
+	for (uint32_t i = 0; !err && i < d->n_workers; i++)
+		worker_wait(d->workers[i]);
 	if (err < 0) {
 		log_error("starting the workers: %s", strerror(-err));
 		daemon_start_fini(d);

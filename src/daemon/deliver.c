@@ -392,8 +392,10 @@ static int deliver_eof(struct delivery *d)
 	deliver_bind(d, s);
 	if (!bstream_control_room(s))
 		return deliver_wait(d, s);
-	deliver_eof_frame(d->g, d->ri, s, 0);
-	d->blk->app_flags &= (uint8_t)~APP_EOF_DUE;
+	deliver_eof_frame(
+		d->g, d->ri, s,
+		d->blk->app_flags & APP_EOF_AGAIN ? FRAME_F_REDELIVERED : 0);
+	d->blk->app_flags &= (uint8_t) ~(APP_EOF_DUE | APP_EOF_AGAIN);
 	return 0;
 }
 

@@ -230,6 +230,8 @@ int group_stream_up(struct group *g, struct bstream *s)
 	s->state = BSTREAM_UP;
 	g->slots[slot].stream = s;
 	g->slots[slot].owner = s->backend->owner;
+	g->gs->st->sh->slot_owners[(size_t)g->id * ARENA_SLOTS + slot] =
+		s->backend->owner;
 	g->live[g->n_live++] = s;
 	backend_stream_up(s->backend);
 	group_has_room(g);
@@ -381,6 +383,7 @@ void groups_tick(struct groups *gs)
 		for (struct backend *b = g->backends; b; b = b->next)
 			backend_tick(b);
 		loss_sweep(g);
+		loss_grace_tick(g);
 	}
 }
 

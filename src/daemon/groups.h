@@ -34,7 +34,7 @@
 #include "stack/stack.h"
 
 /* Stream numbers of a group: 1..255, as in rec.slot. */
-#define GROUP_SLOTS 256u
+#define GROUP_SLOTS ARENA_SLOTS
 
 /* What xtcpd's HELLO grants: payload bytes per stream, and H of frame.h. */
 #define STREAM_CREDIT_BYTES (1024u * 1024u)
@@ -53,6 +53,7 @@ enum app_flag {
 	APP_RESET_DUE = 1 << 2,
 	APP_CREDIT_DUE = 1 << 3,
 	APP_INFLIGHT = 1 << 4, /* counted in its stream's inflight */
+	APP_EOF_AGAIN = 1 << 5, /* a backend may have heard of the end before */
 };
 
 /* blk.app_list */
@@ -176,6 +177,7 @@ struct group {
 	uint32_t turn; /* round robin over live */
 	struct backend *backends;
 	struct conn_list waiting;
+	uint64_t grace_until_us; /* after recovery, see loss.c; else 0 */
 	bool closing; /* its streams' connections are looked after by nobody */
 	bool room; /* a stream came up or has room again: serve who waits */
 	bool sweeping,

@@ -18,11 +18,14 @@
 
 #include "base/bitmap.h"
 #include "base/seq.h"
+#include "base/units.h"
 #include "daemon/bstream.h"
 #include "daemon/deliver.h"
 
 /* Records per slice: some 100 us of memory reads. */
 #define LOSS_SWEEP_RECS 16384u
+/* libxtcp dials again within 2 s; before that its connections wait for it. */
+#define LOSS_GRACE_US (3 * USEC_PER_SEC)
 
 /* An active connection of the lost stream. */
 static void loss_conn(struct group *g, uint32_t ri)
@@ -79,6 +82,62 @@ void loss_stream(struct group *g, struct bstream *s)
 	s->inflight = 0;
 	g->sweeping = true;
 	g->sweep_at = 0;
+}
+
+/* The daemon's part of a block that a process before this one left. */
+static void loss_recovered_blk(struct groups *gs, struct blk *blk)
+{
+	struct stack *st = gs->st;
+	struct rec *rec = &st->sh->recs[blk->rec];
+	struct group *g = gs->by_id[rec->group];
+
+	blk->app_list = APP_LIST_NONE;
+	blk->app_next = blk->app_prev = NIL;
+	blk->app_granted_hi = blk->app_granted_lo = 0;
+	blk->app_flags = rec->flags & REC_FIN_RCVD ? APP_EOF_AGAIN : 0;
+	if (!g || rec->flags & REC_ORPHAN)
+		return;
+	if (g->on_loss == CONF_LOSS_RESET &&
+	    seq_gt(blk->rcv_redlv, blk->rcv_app)) {
+		groups_count(gs, WC_loss_reset);
+		blk->app_flags = 0;
+		stack_abort(st, blk->rec, gs->now_us);
+	}
+}
+
+static void loss_recovered_group(struct group *g)
+{
+	const uint64_t *owners =
+		g->gs->st->sh->slot_owners + (size_t)g->id * ARENA_SLOTS;
+
+	for (uint32_t i = 1; i < GROUP_SLOTS; i++) {
+		g->slots[i].owner = owners[i];
+		g->slots[i].used = owners[i] != 0;
+	}
+	g->sweeping = true;
+	g->sweep_at = 0;
+	g->grace_until_us = g->gs->now_us + LOSS_GRACE_US;
+}
+
+void loss_recovered(struct groups *gs)
+{
+	struct shard *sh = gs->st->sh;
+	uint32_t bi;
+
+	for (bi = bitmap_next_used(&sh->blk_map, 0); bi != BITMAP_NONE;
+	     bi = bitmap_next_used(&sh->blk_map, bi + 1))
+		loss_recovered_blk(gs, &sh->blks[bi]);
+	for (uint32_t id = 1; id < STACK_GROUPS_MAX; id++)
+		if (gs->by_id[id])
+			loss_recovered_group(gs->by_id[id]);
+}
+
+void loss_grace_tick(struct group *g)
+{
+	if (!g->grace_until_us || g->gs->now_us < g->grace_until_us)
+		return;
+	g->grace_until_us = 0;
+	group_has_room(g);
 }
 
 /* Must the end of this connection's stream be told anew? */

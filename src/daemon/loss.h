@@ -13,6 +13,16 @@
  */
 void loss_stream(struct group *g, struct bstream *s);
 
+/*
+ * After stack_recover(): all streams of the process before this one are lost.
+ * What was in hand is delivered again or, with on-backend-loss = "reset",
+ * reset. For a while a connection waits for the backend that it had.
+ */
+void loss_recovered(struct groups *gs);
+
+/* The backends that had connections before have had their time to come back. */
+void loss_grace_tick(struct group *g);
+
 /* One slice of the search for ends of stream that must be told anew. */
 void loss_sweep(struct group *g);
 

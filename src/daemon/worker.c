@@ -41,6 +41,7 @@
 
 #include "base/log.h"
 #include "daemon/clock.h"
+#include "daemon/loss.h"
 #include "daemon/pcap.h"
 
 static void worker_count(struct worker *w, enum worker_counter which,
@@ -271,6 +272,18 @@ static void worker_on_mail(evutil_socket_t fd, short what, void *arg)
 	worker_turn_end(w);
 }
 
+/* Take over what a process before this one left. */
+static void worker_recover(struct worker *w)
+{
+	uint32_t n = stack_recover(w->st, w->gs.now_us);
+	uint64_t lost = counter_get(&w->st->counters[SC_lost_in_recovery]);
+
+	loss_recovered(&w->gs);
+	if (n || lost)
+		log_info("worker %u: %u connections taken over, %llu lost",
+			 w->setup.index, n, (unsigned long long)lost);
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker *w = arg;
@@ -279,6 +292,10 @@ static void *worker_main(void *arg)
 	snprintf(name, sizeof(name), "worker-%u", w->setup.index);
 	pthread_setname_np(pthread_self(), name);
 	worker_turn_begin(w);
+	/* Groups and pools first: connections that are there belong to some. */
+	mailbox_run(&w->box, w);
+	worker_recover(w);
+	sem_post(&w->serving);
 	worker_turn_end(w);
 	while (!w->stopping) {
 		bool may_sleep =
@@ -370,6 +387,7 @@ int worker_new(struct worker **ret_w, const struct worker_setup *setup)
 	if (!w)
 		return -ENOMEM;
 	w->setup = *setup;
+	sem_init(&w->serving, 0, 0);
 	err = mailbox_init(&w->box, WORKER_MAIL_MAX);
 	if (err < 0) {
 		free(w);
@@ -415,6 +433,12 @@ int worker_start(struct worker *w)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	w->running = err == 0;
 	return -err;
+}
+
+void worker_wait(struct worker *w)
+{
+	while (sem_wait(&w->serving) < 0 && errno == EINTR)
+		;
 }
 
 static void worker_on_stop(struct mail *mail, void *receiver)

@@ -10,6 +10,7 @@
 
 #include <event2/event.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -42,6 +43,7 @@ struct worker {
 	struct worker_setup setup;
 	pthread_t thread;
 	bool running; /* the thread is there */
+	sem_t serving; /* posted once: it took over what was there */
 	bool stopping; /* the worker's own: leave the loop */
 	struct event_base *base;
 	struct event *ev_tun, *ev_handover, *ev_mail, *ev_timer;
@@ -77,6 +79,12 @@ void worker_free(struct worker *w);
 
 /* Start the thread. Returns 0 or a negative errno. */
 int worker_start(struct worker *w);
+
+/*
+ * Wait until it serves: until it has taken the mail that was posted before
+ * worker_start(), and what a process before this one left in its shard.
+ */
+void worker_wait(struct worker *w);
 
 /*
  * Stop the thread and wait for it; mail that it did not take is run here.

@@ -249,6 +249,19 @@ void ack_fin(struct conn *c)
 		conn_mark(c, BLK_ACK_NOW);
 }
 
+void ack_recover(struct conn *c)
+{
+	struct blk *b = c->b;
+
+	ack_raise(c, b->rcv_app);
+	if (c->g->ack == STACK_ACK_IMMEDIATE && !ack_withheld(c))
+		ack_raise(c, ack_data_end(c));
+	b->ack_at = 0;
+	ack_hold(c);
+	if (b->rcv_ack != b->rcv_acked || b->flags & BLK_WINDOW_HELD)
+		conn_mark(c, BLK_ACK_NOW);
+}
+
 void ack_released(struct conn *c)
 {
 	struct blk *b = c->b;

@@ -113,8 +113,11 @@ void stack_undeliver(struct stack *st, uint32_t ri)
 		c.b->rcv_dlv = c.b->rcv_app;
 }
 
-/* Take the application's word. Returns 0, or -EINVAL: beyond what it was given. */
-static int call_acknowledge(struct conn *c, uint64_t offset, uint32_t ackd)
+/*
+ * The application's word: how many bytes more it has processed than it said
+ * before, or -EINVAL: beyond what it was given.
+ */
+static int64_t call_taken(const struct conn *c, uint64_t offset, uint32_t ackd)
 {
 	/* What was taken back since (stack_undeliver) counts, see frame.h. */
 	uint32_t given = c->b ? seq_max(c->b->rcv_dlv, c->b->rcv_redlv) : 0;
@@ -124,11 +127,24 @@ static int call_acknowledge(struct conn *c, uint64_t offset, uint32_t ackd)
 		return -EINVAL;
 	if (offset + ackd <= c->r->rcv_off)
 		return 0;
-	rx_consume(c,
-		   c->b->rcv_app + (uint32_t)(offset + ackd - c->r->rcv_off));
-	ack_application(c);
+	return (int64_t)(offset + ackd - c->r->rcv_off);
+}
+
+/* From here on it counts: taken bytes of the client's, queued ones for it. */
+static void call_commit(struct conn *c, uint32_t taken, uint32_t queued)
+{
+	struct blk *b = c->b;
+	uint32_t before;
+
+	if (!b || !(taken | queued))
+		return;
+	before = b->rcv_app;
+	blk_commit(b, before + taken, b->snd_end + queued);
+	if (taken) {
+		rx_consumed(c, before);
+		ack_application(c);
+	}
 	conn_mark(c, 0);
-	return 0;
 }
 
 /* May the application still send? RFC 9293 3.10.2. */
@@ -146,20 +162,25 @@ int64_t stack_reply(struct stack *st, uint32_t ri, uint64_t offset,
 		    uint64_t now_us)
 {
 	struct stack_group_stats *stats;
+	uint32_t n = 0;
 	struct conn c;
-	uint32_t n;
+	int64_t taken;
+	bool may_send;
 
 	conn_view(st, ri, now_us, &c);
-	if (call_acknowledge(&c, offset, ackd) < 0)
+	taken = call_taken(&c, offset, ackd);
+	if (taken < 0)
 		return -EINVAL;
+	may_send = len && call_may_send(&c);
+	if (may_send && conn_activate(&c))
+		n = tx_stage(&c, data, len);
+	call_commit(&c, (uint32_t)taken, n);
 	if (!len)
 		return 0;
-	if (!call_may_send(&c))
+	if (!may_send)
 		return -EPIPE;
-	if (!conn_activate(&c))
+	if (!c.b)
 		return 0;
-	n = tx_append(&c, data, len);
-	conn_mark(&c, 0);
 	stats = conn_stats(&c);
 	if (n == len) {
 		stack_count(st, SC_msgs_out);
@@ -180,11 +201,11 @@ static void call_fin(struct conn *c)
 		return;
 	if (!conn_activate(c) || c->b->flags & BLK_FIN_QUEUED)
 		return;
+	ARENA_COMMIT(c->b->flags, c->b->flags | BLK_FIN_QUEUED);
 	if (state == TCP_ESTABLISHED)
 		conn_set_state(c, TCP_FIN_WAIT_1);
 	else if (state == TCP_CLOSE_WAIT)
 		conn_set_state(c, TCP_LAST_ACK);
-	c->b->flags |= BLK_FIN_QUEUED;
 	conn_mark(c, 0);
 }
 

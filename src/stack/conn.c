@@ -91,6 +91,7 @@ bool conn_activate(struct conn *c)
 	}
 	c->b = &c->st->sh->blks[bi];
 	conn_restore(c);
+	shard_blk_link(c->st->sh, bi);
 	return true;
 }
 
@@ -214,7 +215,7 @@ void conn_set_state(struct conn *c, uint8_t to)
 	assert(tcp_state_legal(from, to));
 	conn_gauge(st, from, -1);
 	conn_gauge(st, to, 1);
-	c->r->state = to;
+	ARENA_COMMIT(c->r->state, to);
 	if (to != TCP_SYN_RECEIVED)
 		conn_count_source(c, from, to);
 	if (c->r->flags & REC_HALF_OPEN && to != TCP_SYN_RECEIVED) {
@@ -228,6 +229,28 @@ void conn_set_state(struct conn *c, uint8_t to)
 	}
 	if (st->ops.trace)
 		st->ops.trace(st->ops.ctx, c->ri, from, to);
+}
+
+void conn_count_found(struct conn *c)
+{
+	struct stack_group_stats *stats = conn_stats(c);
+	struct tuple tuple;
+
+	conn_gauge(c->st, c->r->state, 1);
+	counter_add(&stats->connections, 1);
+	if (c->g->shared_count)
+		atomic_fetch_add_explicit(c->g->shared_count, 1,
+					  memory_order_relaxed);
+	shard_rec_tuple(c->st->sh, c->ri, &tuple);
+	if (tcp_state_open(c->r->state) && c->st->conn_sources.width)
+		source_add(&c->st->conn_sources,
+			   source_hash(c->st->header, &tuple, c->r->group));
+	if (!(c->r->flags & REC_HALF_OPEN))
+		return;
+	source_add(&c->st->half_open_sources,
+		   source_hash(c->st->header, &tuple, 0));
+	c->st->half_open++;
+	counter_add(&stats->half_open, 1);
 }
 
 void conn_event(struct conn *c, uint16_t events)
@@ -308,10 +331,12 @@ static void conn_drop_data(struct conn *c)
 {
 	struct stack_pool *pool = &c->st->pools[c->g->pool];
 	struct blk *b = c->b;
+	uint32_t rx = b->rx_head, tx = b->tx_head;
 
-	pool->used_chunks -= chunks_free_list(&c->st->sh->rx, b->rx_head);
-	chunks_free_list(&c->st->sh->tx, b->tx_head);
 	b->rx_head = b->rx_tail = b->tx_head = b->tx_tail = b->tx_cur = NIL;
+	arena_order();
+	pool->used_chunks -= chunks_free_list(&c->st->sh->rx, rx);
+	chunks_free_list(&c->st->sh->tx, tx);
 	rx_drop_ooo(c);
 	sents_free(&c->st->sh->sents, b);
 	b->rexmit_at = b->ack_at = b->hold_at = b->life_at = b->probe_at = 0;

@@ -70,6 +70,9 @@ void conn_event(struct conn *c, uint16_t events);
 /* Have the flush look at it, with these flags set. Needs a block. */
 void conn_mark(struct conn *c, uint32_t blk_flags);
 
+/* Count a connection that is there: its state, group and source. */
+void conn_count_found(struct conn *c);
+
 /* Put the earliest of the block's deadlines on the wheel. */
 void conn_arm(struct conn *c);
 
@@ -167,8 +170,8 @@ void icmp_error(struct stack *st, const struct seg *seg, uint64_t now_us);
 bool rx_text(struct conn *c, const struct seg *seg);
 /* Give up what is held beyond gaps (its client sends it again). */
 void rx_prune(struct conn *c);
-/* The application acknowledged up to seq. */
-void rx_consume(struct conn *c, uint32_t seq);
+/* The application acknowledged from before up to rcv_app, and that is committed. */
+void rx_consumed(struct conn *c, uint32_t before);
 /* Give up all text beyond gaps. */
 void rx_drop_ooo(struct conn *c);
 /* Bytes that the receive window could be now, given cap and pool. */
@@ -187,13 +190,19 @@ void ack_delivered(struct conn *c);
 void ack_timer(struct conn *c);
 void ack_deadline(struct conn *c);
 void ack_fin(struct conn *c);
+/* A process before this one may have died between two steps of the above. */
+void ack_recover(struct conn *c);
 /* The pool left throttling: what was withheld may go now. */
 void ack_released(struct conn *c);
 /* Window field and right edge of the segment that is about to be sent. */
 uint16_t ack_window(struct conn *c);
 
-/* tx.c: the send queue. */
-uint32_t tx_append(struct conn *c, const uint8_t *data, uint32_t len);
+/*
+ * tx.c: the send queue. tx_stage puts bytes behind snd_end; they are queued
+ * once blk_commit() has moved that on by what it returns (transmit buffer or
+ * the connection's queue full: fewer than len).
+ */
+uint32_t tx_stage(struct conn *c, const uint8_t *data, uint32_t len);
 void tx_acked(struct conn *c, uint32_t seq);
 /*
  * The queue's bytes [seq, seq + len), or what of them fits iovcnt_max pieces

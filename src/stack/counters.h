@@ -22,6 +22,11 @@
 	C(msgs_out, "replies and pushes taken from applications")                 \
 	C(conn_accepted, "connections established")                               \
 	C(conn_refused, "connection requests refused with a RST")                 \
+	C(recovered_connections,                                                  \
+	  "connections taken over from a process that died or ended")             \
+	C(lost_in_recovery,                                                       \
+	  "of these, such as were torn or had no group any more: reset")          \
+	C(recover_torn, "records that no kill explains, dropped")                 \
 	C(cookies_sent, "SYNs answered with a cookie instead of a record")        \
 	C(cookies_accepted, "connections established by a cookie")                \
 	C(cookies_failed, "ACKs for no connection that were no cookie")           \

@@ -173,7 +173,7 @@ static void input_fin_acked(struct conn *c)
 {
 	struct blk *b = c->b;
 
-	c->r->flags |= REC_FIN_ACKED;
+	ARENA_COMMIT(c->r->flags, (uint16_t)(c->r->flags | REC_FIN_ACKED));
 	switch (c->r->state) {
 	case TCP_FIN_WAIT_1:
 		conn_set_state(c, TCP_FIN_WAIT_2);
@@ -196,7 +196,7 @@ static void input_advance(struct conn *c, const struct seg *seg,
 	uint32_t acked = seg->ack - b->snd_una;
 	bool fin = b->flags & BLK_FIN_QUEUED && seg->ack == b->snd_end + 1;
 
-	c->r->snd_off += acked - fin;
+	ARENA_COMMIT(c->r->snd_off, c->r->snd_off + (acked - fin));
 	b->snd_una = seg->ack;
 	tx_acked(c, seg->ack - fin);
 	recovery_advanced(c, acked, news);
@@ -391,7 +391,7 @@ static void input_fin(struct conn *c, const struct seg *seg)
 	b->flags &= ~(uint32_t)BLK_FIN_SEEN;
 	/* Nothing follows a FIN; what claimed to would never leave the queue. */
 	rx_prune(c);
-	c->r->flags |= REC_FIN_RCVD;
+	ARENA_COMMIT(c->r->flags, (uint16_t)(c->r->flags | REC_FIN_RCVD));
 	b->rcv_nxt++;
 	b->rcv_adv = seq_max(b->rcv_adv, b->rcv_nxt);
 	input_fin_state(c);

@@ -112,19 +112,8 @@ static void listen_options(struct stack *st, struct rec *r,
 
 static void listen_count(struct conn *c)
 {
-	struct stack_group_stats *stats = conn_stats(c);
-	struct tuple tuple;
-
-	shard_rec_tuple(c->st->sh, c->ri, &tuple);
-	source_add(&c->st->half_open_sources,
-		   source_hash(c->st->header, &tuple, 0));
 	c->r->flags |= REC_HALF_OPEN;
-	c->st->half_open++;
-	counter_add(&stats->half_open, 1);
-	counter_add(&stats->connections, 1);
-	if (c->g->shared_count)
-		atomic_fetch_add_explicit(c->g->shared_count, 1,
-					  memory_order_relaxed);
+	conn_count_found(c);
 }
 
 /* A record and block for the segment's tuple. False (counted) without. */
@@ -160,11 +149,11 @@ static void listen_received(struct conn *c)
 {
 	struct blk *b = c->b;
 
-	conn_set_state(c, TCP_SYN_RECEIVED);
 	b->snd_una = c->r->iss;
 	b->snd_nxt = c->r->iss + 1;
 	b->snd_end = c->r->iss + 1;
 	b->events = 0;
+	conn_set_state(c, TCP_SYN_RECEIVED);
 }
 
 /* To SYN_RECEIVED: the SYN-ACK goes out with the flush. */
@@ -352,6 +341,7 @@ static bool listen_cookie(struct stack *st, const struct seg *seg,
 
 bool listen_adopt(struct conn *c, const struct seg *seg)
 {
+	uint32_t bi = c->r->block;
 	uint16_t mss;
 
 	if (c->g->accept != STACK_ACCEPT_AUTO ||
@@ -361,12 +351,15 @@ bool listen_adopt(struct conn *c, const struct seg *seg)
 	mss = listen_check_cookie(c->st, seg, c->now_us);
 	if (!mss)
 		return false;
+	/* Who finds it without its block forgets it: the cookie is still good. */
+	ARENA_COMMIT(c->r->block, NIL);
 	listen_from_cookie(c, seg, mss);
 	c->b->snd_una = c->r->iss;
 	c->b->snd_nxt = c->b->snd_end = c->r->iss + 1;
 	c->b->rcv_adv = seq_max(c->b->rcv_adv,
 				seg->seq + listen_cookie_window(c->st, c->g));
 	c->b->rtt.timed_at_us = 0;
+	shard_blk_link(c->st->sh, bi);
 	stack_count(c->st, SC_cookies_accepted);
 	return true;
 }

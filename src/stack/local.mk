@@ -30,6 +30,7 @@ src_stack_libstack_la_SOURCES = \
 	src/stack/pmtu.c \
 	src/stack/pmtu.h \
 	src/stack/rack.c \
+	src/stack/recover.c \
 	src/stack/recovery.c \
 	src/stack/recovery.h \
 	src/stack/respond.c \

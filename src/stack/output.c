@@ -25,7 +25,7 @@
 struct output_seg {
 	uint32_t seq, len; /* payload */
 	bool fin;
-	bool new; /* for the first time: may carry ECT and CWR */
+	bool new; /* for the first time: moves snd_nxt, may carry ECT and CWR */
 	uint32_t *chunk; /* tx_pieces() */
 };
 
@@ -87,6 +87,10 @@ static uint32_t output_segment(struct conn *c, const struct output_seg *os)
 	what.wnd = ack_window(c);
 	what.ack = b->rcv_acked;
 	respond_opts(c, conn_mss(c) - min_u32(got, conn_mss(c)), &what.opts);
+	/* Before it leaves: who takes over from us must know of it. */
+	if (os->new)
+		b->snd_nxt = os->seq + got + fin;
+	arena_order();
 	shard_rec_tuple(c->st->sh, c->ri, &tuple);
 	respond_emit(c->st, &tuple, &what, iov, n + 1, got);
 	b->sent_at = c->now_us;
@@ -228,11 +232,11 @@ static void output_first(struct conn *c, uint32_t len, bool fin)
 		.new = true,
 		.chunk = &b->tx_cur,
 	};
-	uint32_t i, n = output_segment(c, &os);
+	uint32_t i, n;
 
 	if (b->snd_una == b->snd_nxt)
 		b->progress_at = c->now_us;
-	b->snd_nxt += n;
+	n = output_segment(c, &os);
 	i = sents_append(&c->st->sh->sents, b, c->r->block, os.seq, b->snd_nxt,
 			 c->now_us);
 	if (c->st->sh->sents.items[i].seq == os.seq)

@@ -23,7 +23,11 @@
  * dear or a byte cost a chunk (CVE-2018-5390). What a bound turns away is
  * counted, and the client still has it.
  *
- * Runs and the lists of who holds any are the process's own, not the arena's.
+ * Runs and the lists of who holds any are the process's own, not the arena's:
+ * text beyond gaps does not outlive the process (RFC 2018 section 8: its sender
+ * keeps it). Text in sequence does; the chain of its chunks says how far it
+ * goes, whatever rcv_nxt says (arena/recover.h). Only whole chunks are given
+ * back, so the first may begin before rcv_app.
  *
  * Text in sequence goes before text beyond a gap: a throttled pool takes no
  * more of the latter, no pool more than half its size, and a full one gives it
@@ -155,11 +159,12 @@ static void rx_ooo_count(struct conn *c, int n)
 void rx_drop_ooo(struct conn *c)
 {
 	struct blk *b = c->b;
-	uint32_t n = chunks_free_list(&c->st->sh->rx, b->ooo_head);
+	uint32_t head = b->ooo_head, n;
 
+	ARENA_COMMIT(b->ooo_head, NIL);
+	n = chunks_free_list(&c->st->sh->rx, head);
 	if (!n)
 		return;
-	b->ooo_head = NIL;
 	rx_ooo_count(c, -(int)n);
 	rx_pool(c)->used_chunks -= n;
 	rx_pool_changed(c->st, rx_pool(c));
@@ -198,7 +203,7 @@ static uint32_t rx_fill(struct chunks *rx, uint32_t i, const uint8_t *data,
 	uint32_t n = min_u32(len, chunk_room(rx, i));
 
 	memcpy(chunk_data(rx, i) + rx->desc[i].len, data, n);
-	rx->desc[i].len = (uint16_t)(rx->desc[i].len + n);
+	ARENA_COMMIT(rx->desc[i].len, (uint16_t)(rx->desc[i].len + n));
 	return n;
 }
 
@@ -207,9 +212,9 @@ static void rx_link_tail(struct conn *c, uint32_t i)
 	struct blk *b = c->b;
 
 	if (b->rx_tail == NIL)
-		b->rx_head = i;
+		ARENA_COMMIT(b->rx_head, i);
 	else
-		c->st->sh->rx.desc[b->rx_tail].next = i;
+		ARENA_COMMIT(c->st->sh->rx.desc[b->rx_tail].next, i);
 	b->rx_tail = i;
 }
 
@@ -263,7 +268,7 @@ static bool rx_pack(struct conn *c, uint32_t to, uint32_t i)
 	if (desc[i].len > chunk_room(rx, to))
 		return false;
 	rx_fill(rx, to, chunk_data(rx, i), desc[i].len);
-	desc[to].next = desc[i].next;
+	ARENA_COMMIT(desc[to].next, desc[i].next);
 	rx_free(c, i);
 	return true;
 }
@@ -504,23 +509,18 @@ bool rx_text(struct conn *c, const struct seg *seg)
 	return true;
 }
 
-void rx_consume(struct conn *c, uint32_t seq)
+void rx_consumed(struct conn *c, uint32_t before)
 {
 	struct chunks *rx = &c->st->sh->rx;
 	struct blk *b = c->b;
 
-	c->r->rcv_off += seq - b->rcv_app;
-	b->rcv_app = seq;
-	if (seq_lt(b->rcv_dlv, seq))
-		b->rcv_dlv = seq;
-	while (b->rx_head != NIL && seq_lt(rx->desc[b->rx_head].seq, seq)) {
+	c->r->rcv_off += b->rcv_app - before;
+	b->rcv_dlv = seq_max(b->rcv_dlv, b->rcv_app);
+	while (b->rx_head != NIL &&
+	       seq_leq(rx_end(rx, b->rx_head), b->rcv_app)) {
 		uint32_t i = b->rx_head;
 
-		if (seq_gt(rx_end(rx, i), seq)) {
-			rx_trim_front(&rx->desc[i], seq - rx->desc[i].seq);
-			break;
-		}
-		b->rx_head = rx->desc[i].next;
+		ARENA_COMMIT(b->rx_head, rx->desc[i].next);
 		if (b->rx_head == NIL)
 			b->rx_tail = NIL;
 		rx_free(c, i);

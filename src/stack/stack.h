@@ -219,6 +219,16 @@ void stack_pool_set(struct stack *st, uint16_t i, uint64_t bytes,
 		    uint32_t high_percent, uint32_t low_percent);
 
 /*
+ * Take over what a process before this one left in the shard: once, at the
+ * beginning, when all groups and pools are set. Completes or undoes what it was
+ * about when it died; what is torn is dropped, with a RST (recover.c). Events
+ * tell of what is to be delivered (again), and the next flush sends what is to
+ * be sent again. Returns how many connections there are; counted, as are those
+ * that were lost. On an empty arena it does nothing.
+ */
+uint32_t stack_recover(struct stack *st, uint64_t now_us);
+
+/*
  * Check a packet's headers and checksums (in place; the packet is borrowed for
  * as long as ret_seg is used). Counts and answers false for what must be
  * dropped, and for a fragment that is kept. The last fragment of a datagram

@@ -2,6 +2,11 @@
 /*
  * The send queue: replies from snd_una to snd_end in chunks of the transmit
  * buffer, kept until the client has acknowledged them (6g, 6i).
+ *
+ * A reply and what it acknowledges count at once or not at all, however the
+ * process ends (arena/recover.h): tx_stage() puts the bytes behind snd_end,
+ * where they are not looked at, and the caller commits both. Only whole chunks
+ * are given back, so the first may begin before snd_una.
  */
 #include <string.h>
 
@@ -13,33 +18,32 @@ static bool tx_holds(const struct chunk *desc, uint32_t seq)
 	return seq_leq(desc->seq, seq) && seq_lt(seq, desc->seq + desc->len);
 }
 
-uint32_t tx_append(struct conn *c, const uint8_t *data, uint32_t len)
+uint32_t tx_stage(struct conn *c, const uint8_t *data, uint32_t len)
 {
 	struct chunks *tx = &c->st->sh->tx;
 	struct blk *b = c->b;
 	uint32_t queued = b->snd_end - b->snd_una, done = 0;
-	uint32_t max = c->st->limits.snd_queue_max;
+	uint32_t max = c->st->limits.snd_queue_max, end = b->snd_end;
 
 	len = min_u32(len, max > queued ? max - queued : 0);
 	while (done < len) {
 		uint32_t i = b->tx_tail, n;
 
 		if (i == NIL || !chunk_room(tx, i)) {
-			i = chunks_alloc(tx, c->r->block, b->snd_end);
+			i = chunks_alloc(tx, c->r->block, end + done);
 			if (i == NIL) {
 				stack_count(c->st, SC_tx_full);
 				break;
 			}
 			if (b->tx_tail == NIL)
-				b->tx_head = i;
+				ARENA_COMMIT(b->tx_head, i);
 			else
-				tx->desc[b->tx_tail].next = i;
+				ARENA_COMMIT(tx->desc[b->tx_tail].next, i);
 			b->tx_tail = i;
 		}
 		n = min_u32(len - done, chunk_room(tx, i));
 		memcpy(chunk_data(tx, i) + tx->desc[i].len, data + done, n);
-		tx->desc[i].len = (uint16_t)(tx->desc[i].len + n);
-		b->snd_end += n;
+		ARENA_COMMIT(tx->desc[i].len, (uint16_t)(tx->desc[i].len + n));
 		done += n;
 	}
 	return done;
@@ -51,15 +55,11 @@ void tx_acked(struct conn *c, uint32_t seq)
 	struct blk *b = c->b;
 
 	while (b->tx_head != NIL) {
-		uint32_t i = b->tx_head, n = seq - tx->desc[i].seq;
+		uint32_t i = b->tx_head;
 
-		if (n < tx->desc[i].len) {
-			tx->desc[i].off = (uint16_t)(tx->desc[i].off + n);
-			tx->desc[i].len = (uint16_t)(tx->desc[i].len - n);
-			tx->desc[i].seq = seq;
+		if (seq - tx->desc[i].seq < tx->desc[i].len)
 			return;
-		}
-		b->tx_head = tx->desc[i].next;
+		ARENA_COMMIT(b->tx_head, tx->desc[i].next);
 		if (b->tx_head == NIL)
 			b->tx_tail = NIL;
 		if (b->tx_cur == i)

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "arena/recover.h"
 #include "fuzz/fuzz.h"
 
 #if defined(__has_feature)
@@ -308,7 +309,7 @@ void world_rebuild(void)
 	uint32_t used = bitmap_used_count(&world.shard.rec_map);
 	uint32_t entries = world.shard.wheel.entries;
 
-	FUZZ_CHECK(shard_rebuild(&world.shard, world.now_us) == used);
+	FUZZ_CHECK(shard_rebuild(&world.shard, world.now_us, NULL, NULL) == used);
 	FUZZ_CHECK(world.shard.wheel.entries == entries);
 	world_check();
 }

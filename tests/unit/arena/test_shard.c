@@ -4,7 +4,7 @@
 
 #include "../unit.h"
 #include "arena/arena.h"
-#include "arena/shard.h"
+#include "arena/recover.h"
 
 static struct arena arena;
 static struct shard sh;
@@ -19,6 +19,8 @@ static void up(void)
 	};
 
 	ck_assert_int_eq(arena_create(&arena, NULL, &sizes), 0);
+	arena.header->vips[0].family = 4;
+	arena.header->vips[1].family = 6;
 	ck_assert_int_eq(shard_init(&sh, &arena, 0, 0), 0);
 }
 
@@ -34,6 +36,7 @@ static struct tuple tuple_of(uint32_t n)
 		.remote_port = (uint16_t)(1000 + n % 7),
 		.local_port = 80,
 		.v6 = n % 3 == 0,
+		.vip = n % 3 == 0,
 	};
 
 	memcpy(t.remote, &n, sizeof(n));
@@ -42,24 +45,55 @@ static struct tuple tuple_of(uint32_t n)
 	return t;
 }
 
-static uint32_t add(uint32_t n)
+static uint32_t add_tuple(const struct tuple *t, uint64_t hash)
 {
-	struct tuple t = tuple_of(n);
-	uint32_t ri = shard_rec_new(&sh, &t, tuple_hash(sh.header, &t));
+	uint32_t ri = shard_rec_new(&sh, t, hash);
 
-	if (ri != NIL)
+	if (ri != NIL) {
+		sh.recs[ri].group = 1;
+		sh.recs[ri].mss = 1460;
 		sh.recs[ri].state = 3;
+	}
 	return ri;
 }
 
-/* A chunk at the head of the block's receive queue. */
+static uint32_t add(uint32_t n)
+{
+	struct tuple t = tuple_of(n);
+
+	return add_tuple(&t, tuple_hash(sh.header, &t));
+}
+
+/* A block as of a connection that has sent and received nothing. */
+static uint32_t activate(uint32_t ri)
+{
+	uint32_t bi = shard_blk_new(&sh, ri);
+
+	ck_assert_uint_ne(bi, NIL);
+	sh.blks[bi].snd_una = sh.blks[bi].snd_nxt = sh.blks[bi].snd_end =
+		sh.recs[ri].iss + 1;
+	sh.blks[bi].rcv_app = sh.blks[bi].rcv_dlv = sh.blks[bi].rcv_redlv =
+		sh.blks[bi].rcv_nxt = sh.blks[bi].rcv_ack =
+			sh.blks[bi].rcv_acked = sh.recs[ri].irs + 1;
+	shard_blk_link(&sh, bi);
+	return bi;
+}
+
+/* Some bytes more at the end of the block's receive queue, in a chunk. */
 static void add_chunk(uint32_t ri)
 {
-	uint32_t bi = sh.recs[ri].block, i = chunks_alloc(&sh.rx, bi, 0);
+	uint32_t bi = sh.recs[ri].block, i;
+	struct blk *b = &sh.blks[bi];
 
+	i = chunks_alloc(&sh.rx, bi, b->rcv_nxt);
 	ck_assert_uint_ne(i, NIL);
-	sh.rx.desc[i].next = sh.blks[bi].rx_head;
-	sh.blks[bi].rx_head = i;
+	sh.rx.desc[i].len = 10;
+	if (b->rx_head == NIL)
+		b->rx_head = i;
+	else
+		sh.rx.desc[b->rx_tail].next = i;
+	b->rx_tail = i;
+	b->rcv_nxt += 10;
 }
 
 START_TEST(test_record_is_one_cache_line_and_nothing_is_allocated_for_it)
@@ -131,14 +165,12 @@ static void step(uint32_t *seed)
 	uint32_t ri = shard_find(&sh, &t, hash);
 
 	if (ri == NIL) {
-		ri = shard_rec_new(&sh, &t, hash);
-		if (ri != NIL)
-			sh.recs[ri].state = 3;
+		(void)add_tuple(&t, hash);
 		return;
 	}
 	if (sh.recs[ri].block == NIL) {
 		if (dice(seed, 3))
-			shard_blk_new(&sh, ri);
+			activate(ri);
 		else
 			shard_rec_free(&sh, ri);
 		return;
@@ -174,7 +206,7 @@ START_TEST(test_rebuild_gives_what_was_there)
 		blks = bitmap_used_count(&sh.blk_map);
 		chunks = bitmap_used_count(&sh.rx.map);
 		timers = sh.wheel.entries;
-		ck_assert_uint_eq(shard_rebuild(&sh, 0), recs);
+		ck_assert_uint_eq(shard_rebuild(&sh, 0, NULL, NULL), recs);
 		ck_assert_uint_eq(bitmap_used_count(&sh.blk_map), blks);
 		ck_assert_uint_eq(bitmap_used_count(&sh.rx.map), chunks);
 		ck_assert_uint_eq(sh.wheel.entries, timers);
@@ -185,7 +217,7 @@ END_TEST
 
 START_TEST(test_check_finds_broken_links)
 {
-	uint32_t ri = add(1), bi = shard_blk_new(&sh, ri);
+	uint32_t ri = add(1), bi = activate(ri);
 
 	add_chunk(ri);
 	ck_assert_ptr_null(shard_check(&sh));
@@ -204,7 +236,7 @@ START_TEST(test_memory_goes_back_when_the_load_is_gone)
 	uint32_t ri = add(1);
 	uint64_t before, high;
 
-	shard_blk_new(&sh, ri);
+	activate(ri);
 	before = arena_resident_bytes(&arena);
 	for (uint32_t i = 0; i + 1 < sh.rx.n; i++) {
 		add_chunk(ri);
