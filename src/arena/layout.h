@@ -3,11 +3,11 @@
  * layout - what lies in the arena, byte for byte.
  *
  * The arena is the truth (I2), and how it stays so when its process is killed
- * is told in recover.h. Everything here is plain data without pointers; links are indexes, and index NIL means "none". Whatever can be
- * derived from it (index, free maps, timer lists) is in the process's own
- * memory and is rebuilt by shard_rebuild(), never trusted. Fields that are
- * only such links, kept here because they sit well beside the rest, are marked
- * "derived".
+ * is told in recover.h. Everything here is plain data without pointers; links
+ * are indexes, and index NIL means "none". Whatever can be derived from it
+ * (index, free maps, timer lists) is in the process's own memory and is rebuilt
+ * by shard_rebuild(), never trusted. Fields that are only such links, kept here
+ * because they sit well beside the rest, are marked "derived".
  *
  *	header | shard 0 | shard 1 | ...
  *	shard:  records | IPv6 addresses | blocks | rx descriptors | rx bytes
