@@ -357,4 +357,5 @@ endif
 
 include tests/tools/local.mk
 include tests/fuzz/local.mk
+include tests/kill/local.mk
 include tests/sim/local.mk

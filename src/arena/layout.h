@@ -65,6 +65,7 @@ enum rec_flag {
 
 enum rec_more {
 	REC_CWR_DUE = 1 << 0, /* BLK_CWR_DUE, of a connection at rest */
+	REC_ENDED = 1 << 1, /* it is over: its block counts for nothing */
 };
 
 /*

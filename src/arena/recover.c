@@ -98,8 +98,10 @@ static bool recover_blk(const struct shard *sh, uint32_t ri,
 static bool recover_whole(const struct shard *sh, uint32_t ri,
 			  struct recover_conn *ret_conn)
 {
-	return recover_rec(sh, ri) &&
-	       (sh->recs[ri].block == NIL || recover_blk(sh, ri, ret_conn));
+	const struct rec *r = &sh->recs[ri];
+
+	return recover_rec(sh, ri) && (r->block == NIL || r->more & REC_ENDED ||
+				       recover_blk(sh, ri, ret_conn));
 }
 
 /* --- making it whole --------------------------------------------------- */
@@ -193,6 +195,17 @@ static void recover_complete(struct shard *sh, uint32_t ri,
 		wheel_set(&sh->wheel, bi, max_u64(expires_us, now_us));
 }
 
+/* The block of a connection that is over: none of it is needed. */
+static void recover_ended(struct shard *sh, uint32_t ri)
+{
+	struct rec *r = &sh->recs[ri];
+
+	if (r->block == NIL)
+		return;
+	bitmap_free(&sh->blk_map, r->block);
+	r->block = NIL;
+}
+
 /* Is it the only one that has this tuple, and this block? */
 static bool recover_claim(struct shard *sh, uint32_t ri)
 {
@@ -244,7 +257,9 @@ uint32_t shard_rebuild(struct shard *sh, uint64_t now_us, shard_torn torn,
 			r->block = NIL;
 			continue;
 		}
-		if (r->block != NIL)
+		if (r->more & REC_ENDED)
+			recover_ended(sh, ri);
+		else if (r->block != NIL)
 			recover_complete(sh, ri, &rc, now_us);
 		found++;
 	}

@@ -24,7 +24,8 @@
  *	client's FIN	   rec.flags REC_FIN_RCVD
  *	our FIN		   blk.flags BLK_FIN_QUEUED
  *	its ACK		   rec.flags REC_FIN_ACKED
- *	connection over	   rec.state = GONE
+ *	connection over	   rec.state = GONE	      (then REC_ENDED, and its block
+ *						      comes apart)
  *
  * Derived, whatever the block says of it: rec.rcv_off (from rcv_app),
  * snd_una, rcv_nxt (the end of the chain of chunks), the chains' tails, chunks

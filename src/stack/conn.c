@@ -333,6 +333,8 @@ static void conn_drop_data(struct conn *c)
 	struct blk *b = c->b;
 	uint32_t rx = b->rx_head, tx = b->tx_head;
 
+	c->r->more |= REC_ENDED;
+	arena_order();
 	b->rx_head = b->rx_tail = b->tx_head = b->tx_tail = b->tx_cur = NIL;
 	arena_order();
 	pool->used_chunks -= chunks_free_list(&c->st->sh->rx, rx);

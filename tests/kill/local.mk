@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: BSD-2-Clause
+
+check_PROGRAMS += tests/kill/instants
+tests_kill_instants_SOURCES = \
+	tests/kill/instants.c \
+	tests/kill/instants.h \
+	tests/kill/model.c \
+	tests/kill/scripts.c \
+	tests/kill/world.c
+tests_kill_instants_LDADD = $(unit_stack)
+
+EXTRA_DIST += \
+	tests/kill/mutations \
+	tests/kill/test_instants
