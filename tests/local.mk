@@ -276,6 +276,16 @@ tests_unit_daemon_test_metrics_SOURCES = tests/unit/daemon/test_metrics.c \
 	tests/unit/daemon/fakeview.h
 tests_unit_daemon_test_metrics_LDADD = $(unit_daemon)
 
+unit_tests += tests/unit/daemon/test_fdstore
+tests_unit_daemon_test_fdstore_SOURCES = tests/unit/daemon/test_fdstore.c \
+	tests/unit/daemon/scratch.h
+tests_unit_daemon_test_fdstore_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_keeper
+tests_unit_daemon_test_keeper_SOURCES = tests/unit/daemon/test_keeper.c \
+	tests/unit/daemon/scratch.h
+tests_unit_daemon_test_keeper_LDADD = $(unit_daemon)
+
 unit_tests += tests/unit/daemon/test_notify
 tests_unit_daemon_test_notify_SOURCES = tests/unit/daemon/test_notify.c \
 	tests/unit/daemon/scratch.h
@@ -285,6 +295,11 @@ unit_tests += tests/unit/daemon/test_pcap
 tests_unit_daemon_test_pcap_SOURCES = tests/unit/daemon/test_pcap.c \
 	tests/unit/daemon/scratch.h
 tests_unit_daemon_test_pcap_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_supervise
+tests_unit_daemon_test_supervise_SOURCES = \
+	tests/unit/daemon/test_supervise.c tests/unit/daemon/scratch.h
+tests_unit_daemon_test_supervise_LDADD = $(unit_daemon)
 
 # --- lib
 

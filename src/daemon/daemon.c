@@ -10,9 +10,11 @@
  * the mailbox in which the workers answer. It touches nothing of a running
  * worker: settings go there by mail (registry.c), questions as inquiries.
  *
- *	lock, arena, tun, handover, workers              made, nothing runs
+ *	store, lock, arena, tun, handover, workers       made, nothing runs
  *	start                                            the workers run
  *	attach, control, metrics, inquirer, signals      we can be talked to
+ *
+ * What stays when we end, and what is found at a start: takeover.c.
  *
  * The inquirer comes after those who ask, so that on the way down every
  * question is answered while the asker is still there; the workers' late
@@ -38,16 +40,10 @@
 #include "daemon/control.h"
 #include "daemon/metrics.h"
 #include "daemon/notify.h"
+#include "daemon/takeover.h"
 #include "daemon/tun.h"
 
-#define DAEMON_PATH_MAX 160
 #define DAEMON_TICK_S 5
-
-static void daemon_path(const struct daemon *d, const char *name,
-			char ret_path[DAEMON_PATH_MAX])
-{
-	snprintf(ret_path, DAEMON_PATH_MAX, "%s/%s", d->conf->state_dir, name);
-}
 
 static void daemon_on_mail(evutil_socket_t fd, short what, void *arg)
 {
@@ -170,66 +166,6 @@ static int daemon_lock_init(struct daemon *d)
 static void daemon_lock_fini(struct daemon *d)
 {
 	close(d->lock_fd);
-}
-
-static void daemon_arena_vips(struct daemon *d)
-{
-	const struct conf_tun *tun = &d->conf->tun;
-
-	for (uint32_t i = 0; i < tun->n_vips; i++) {
-		d->arena.header->vips[i].family = tun->vips[i].family;
-		memcpy(d->arena.header->vips[i].bytes, tun->vips[i].bytes, 16);
-	}
-}
-
-static int daemon_arena_init(struct daemon *d)
-{
-	const struct arena_sizes sizes = {
-		.workers = d->conf->workers,
-		.max_connections = d->conf->max_connections,
-		.rx_bytes = 2 * registry_own_bytes_max(d->conf),
-		.tx_bytes = d->conf->transmit_buffer_bytes,
-	};
-	char path[DAEMON_PATH_MAX], old[DAEMON_PATH_MAX];
-	int err;
-
-	daemon_path(d, "arena", path);
-	daemon_path(d, "arena.old", old);
-	if (rename(path, old) == 0)
-		log_warn(
-			"%s of an earlier run is set aside as %s: its connections are not taken "
-			"over",
-			path, old);
-	err = arena_create(&d->arena, path, &sizes);
-	if (err < 0) {
-		log_error("%s: %s", path, strerror(-err));
-		return err;
-	}
-	daemon_arena_vips(d);
-	return 0;
-}
-
-/*
- * After a clean stop nobody takes the connections over: their memory goes too.
- * What a crash leaves is set aside by the next start.
- */
-static void daemon_arena_fini(struct daemon *d)
-{
-	char path[DAEMON_PATH_MAX];
-
-	arena_close(&d->arena);
-	daemon_path(d, "arena", path);
-	unlink(path);
-}
-
-static int daemon_tun_init(struct daemon *d)
-{
-	return tun_open(&d->tun, &d->conf->tun, d->conf->workers);
-}
-
-static void daemon_tun_fini(struct daemon *d)
-{
-	tun_close(d->tun);
 }
 
 /* A worker's share of what the configuration allows. */
@@ -389,6 +325,7 @@ static void daemon_on_stop(evutil_socket_t sig, short what, void *arg)
 
 	(void)what;
 	log_info("%s: stopping", sig == SIGINT ? "SIGINT" : "SIGTERM");
+	daemon_ending(d, sig);
 	notify_stopping();
 	event_base_loopbreak(d->base);
 }
@@ -448,6 +385,7 @@ static const struct {
 	bool fini_failed; /* fini() also cleans up after a failed init() */
 } daemon_steps[] = {
 	{ "event loop", daemon_base_init, daemon_base_fini, true },
+	{ "descriptor store", daemon_store_init, daemon_store_fini, false },
 	{ "lock", daemon_lock_init, daemon_lock_fini, false },
 	{ "arena", daemon_arena_init, daemon_arena_fini, false },
 	{ "TUN device", daemon_tun_init, daemon_tun_fini, false },
@@ -514,6 +452,7 @@ static int daemon_serve(struct daemon *d)
 {
 	log_info("serving: %u workers, %u groups, device %s", d->n_workers,
 		 d->conf->n_groups, d->conf->tun.name);
+	daemon_settle(d);
 	notify_ready();
 	if (d->options.ready)
 		d->options.ready(d->options.ready_arg);

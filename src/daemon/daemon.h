@@ -28,11 +28,15 @@ struct daemon_options {
 
 struct attach;
 struct control;
+struct fdstore;
 struct metrics;
 struct notify_watchdog;
 struct tun;
 
 #define DAEMON_SIGNALS 3
+
+/* What stays when the process ends: takeover.c. */
+enum daemon_end { DAEMON_END_KEEP, DAEMON_END_LEAVE, DAEMON_END_FINAL };
 
 /* The main thread's. */
 struct daemon {
@@ -42,6 +46,10 @@ struct daemon {
 	struct event *ev_signals[DAEMON_SIGNALS], *ev_mail, *ev_tick;
 	struct mailbox box;
 	uint64_t started_us, instance;
+	struct fdstore *store;
+	bool kept; /* somebody keeps descriptors for us */
+	bool adopted; /* the arena is one of before */
+	enum daemon_end end; /* if we ended now */
 	int lock_fd;
 	struct arena arena;
 	struct tun *tun;

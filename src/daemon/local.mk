@@ -21,6 +21,8 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/daemon.h \
 	src/daemon/deliver.c \
 	src/daemon/deliver.h \
+	src/daemon/fdstore.c \
+	src/daemon/fdstore.h \
 	src/daemon/groups.c \
 	src/daemon/groups.h \
 	src/daemon/handover.c \
@@ -45,6 +47,8 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/snapshot_take.h \
 	src/daemon/socket.c \
 	src/daemon/socket.h \
+	src/daemon/takeover.c \
+	src/daemon/takeover.h \
 	src/daemon/view.c \
 	src/daemon/worker.c \
 	src/daemon/worker.h
@@ -66,6 +70,8 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/control_command.h \
 	src/daemon/journal.c \
 	src/daemon/journal.h \
+	src/daemon/keeper.c \
+	src/daemon/keeper.h \
 	src/daemon/metrics.c \
 	src/daemon/metrics.h \
 	src/daemon/metrics_text.c \
@@ -77,10 +83,14 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/pcap.h \
 	src/daemon/show.c \
 	src/daemon/show.h \
+	src/daemon/supervise.c \
+	src/daemon/supervise.h \
 	src/daemon/totals.c \
 	src/daemon/totals.h \
 	src/daemon/tun.c \
-	src/daemon/tun.h
+	src/daemon/tun.h \
+	src/daemon/tun_adopt.c \
+	src/daemon/tun_adopt.h
 
 # What a program links to have the whole daemon, in the order of the layers.
 daemon_libs = \

@@ -11,16 +11,20 @@
 #include "base/log.h"
 #include "daemon/daemon.h"
 #include "daemon/journal.h"
+#include "daemon/supervise.h"
 
 #ifndef PACKAGE_VERSION
 #define PACKAGE_VERSION "unknown"
 #endif
 
 enum main_exit { MAIN_OK, MAIN_FAILED, MAIN_USAGE };
-enum main_option { MAIN_OPT_PCAP = 256 };
+enum main_option { MAIN_OPT_PCAP = 256, MAIN_OPT_SUPERVISE };
+
+/* More than two are as good as two. */
+#define MAIN_VERBOSE_MAX 4
 
 static const char main_help[] =
-	"usage: xtcpd [-c FILE] [-f] [-t] [-v]... [--pcap FILE]\n"
+	"usage: xtcpd [-c FILE] [-f | --supervise] [-t] [-v]... [--pcap FILE]\n"
 	"\n"
 	"Terminates TCP connections on a TUN device and gives them to application\n"
 	"servers in groups; see xtcpd(8) and xtcpd.conf(5).\n"
@@ -31,6 +35,9 @@ static const char main_help[] =
 	"  -v, --verbose       more to say\n"
 	"      --pcap FILE     write every packet of the device to a capture file,\n"
 	"                      worker 1 and on to FILE.1, FILE.2, ...\n"
+	"      --supervise     stay in the foreground as a parent that keeps the\n"
+	"                      connections over a crash, starts xtcpd again, and\n"
+	"                      upgrades it on SIGUSR2\n"
 	"  -V, --version       print the version and exit\n"
 	"  -h, --help          print this and exit\n"
 	"\n"
@@ -38,7 +45,7 @@ static const char main_help[] =
 
 struct main_args {
 	struct daemon_options options;
-	bool test;
+	bool test, supervise;
 	int exit; /* enum main_exit, or -1: go on */
 };
 
@@ -55,10 +62,14 @@ static void main_option(struct main_args *args, int c)
 		args->test = true;
 		break;
 	case 'v':
-		args->options.verbose++;
+		args->options.verbose +=
+			args->options.verbose < MAIN_VERBOSE_MAX;
 		break;
 	case MAIN_OPT_PCAP:
 		args->options.pcap_path = optarg;
+		break;
+	case MAIN_OPT_SUPERVISE:
+		args->supervise = true;
 		break;
 	case 'V':
 		printf("xtcpd %s\n", PACKAGE_VERSION);
@@ -83,6 +94,7 @@ static void main_parse(struct main_args *args, int argc, char **argv)
 		{ "test", no_argument, NULL, 't' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "pcap", required_argument, NULL, MAIN_OPT_PCAP },
+		{ "supervise", no_argument, NULL, MAIN_OPT_SUPERVISE },
 		{ "version", no_argument, NULL, 'V' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
@@ -164,6 +176,34 @@ static char *main_conf_path(const char *path)
 	return full;
 }
 
+/* The parent of xtcpd -f with our other options. Returns what to exit with. */
+static int main_supervise(const struct daemon_options *options, char *argv0)
+{
+	char *program = supervise_program(argv0);
+	char *conf = (char *)options->conf_path,
+	     *pcap = (char *)options->pcap_path;
+	char *serve[8 + MAIN_VERBOSE_MAX] = { argv0, (char *)"-f", (char *)"-c",
+					      conf };
+	char *check[] = { argv0, (char *)"-t", (char *)"-c", conf, NULL };
+	size_t n = 4;
+	int status;
+
+	if (!program) {
+		fprintf(stderr, "xtcpd: %s: %s\n", argv0, strerror(errno));
+		return MAIN_FAILED;
+	}
+	for (int i = 0; i < options->verbose; i++)
+		serve[n++] = (char *)"-v";
+	if (pcap) {
+		serve[n++] = (char *)"--pcap";
+		serve[n++] = pcap;
+	}
+	status = supervise_run(&(struct supervise_options){
+		.program = program, .serve = serve, .check = check });
+	free(program);
+	return status;
+}
+
 /*
  * Whoever started us may have closed them: what we open must not get their
  * numbers, or a line for stderr ends in it.
@@ -194,6 +234,8 @@ int main(int argc, char **argv)
 	if (args.options.verbose)
 		log_set_level(LOG_LEVEL_DEBUG);
 	journal_init();
+	if (args.supervise && !args.test)
+		return main_supervise(&args.options, argv[0]);
 	path = main_conf_path(args.options.conf_path);
 	if (!path)
 		return MAIN_USAGE;

@@ -231,6 +231,81 @@ int netlink_route_del(struct netlink *nl, const struct netlink_route *route)
 	return netlink_route_do(nl, RTM_DELROUTE, 0, route);
 }
 
+struct netlink_list {
+	struct netlink_route *routes;
+	uint32_t n, max;
+	int oif;
+	uint8_t family;
+	struct netlink_route now; /* the one that is being read */
+};
+
+static int netlink_on_list_attr(const struct nlattr *attr, void *arg)
+{
+	struct netlink_route *route = arg;
+	size_t bytes = route->dst.family == 4 ? 4 : 16;
+
+	switch (mnl_attr_get_type(attr)) {
+	case RTA_DST:
+		if (mnl_attr_get_payload_len(attr) == bytes)
+			memcpy(route->dst.bytes, mnl_attr_get_payload(attr),
+			       bytes);
+		break;
+	case RTA_OIF:
+		if (mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
+			route->oif = (int)mnl_attr_get_u32(attr);
+		break;
+	case RTA_PRIORITY:
+		if (mnl_attr_validate(attr, MNL_TYPE_U32) == 0)
+			route->metric = mnl_attr_get_u32(attr);
+		break;
+	}
+	return MNL_CB_OK;
+}
+
+static int netlink_on_list(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
+	struct netlink_list *list = arg;
+
+	if (rtm->rtm_family != (list->family == 4 ? AF_INET : AF_INET6) ||
+	    rtm->rtm_dst_len != (list->family == 4 ? 32 : 128) ||
+	    rtm->rtm_protocol != NETLINK_ROUTE_PROTOCOL ||
+	    rtm->rtm_table != RT_TABLE_MAIN || rtm->rtm_type != RTN_UNICAST)
+		return MNL_CB_OK;
+	list->now = (struct netlink_route){ .dst.family = list->family };
+	(void)mnl_attr_parse(nlh, sizeof(*rtm), netlink_on_list_attr,
+			     &list->now);
+	if (list->now.oif == list->oif && list->n < list->max)
+		list->routes[list->n++] = list->now;
+	return MNL_CB_OK;
+}
+
+/* With strict checking the kernel leaves out what the request rules out. */
+static void netlink_set_strict(struct netlink *nl, int on)
+{
+	(void)mnl_socket_setsockopt(nl->sock, NETLINK_GET_STRICT_CHK, &on,
+				    sizeof(on));
+}
+
+int netlink_route_list(struct netlink *nl, int oif, uint8_t family,
+		       struct netlink_route *ret_routes, uint32_t max)
+{
+	struct nlmsghdr *nlh = netlink_request(nl, RTM_GETROUTE, NLM_F_DUMP);
+	struct rtmsg *rtm = mnl_nlmsg_put_extra_header(nlh, sizeof(*rtm));
+	struct netlink_list list = {
+		.routes = ret_routes, .max = max, .oif = oif, .family = family
+	};
+	int rc;
+
+	rtm->rtm_family = family == 4 ? AF_INET : AF_INET6;
+	rtm->rtm_protocol = NETLINK_ROUTE_PROTOCOL;
+	mnl_attr_put_u32(nlh, RTA_OIF, (uint32_t)oif);
+	netlink_set_strict(nl, 1);
+	rc = netlink_talk(nl, nlh, netlink_on_list, &list);
+	netlink_set_strict(nl, 0);
+	return rc < 0 ? rc : (int)list.n;
+}
+
 struct netlink_way {
 	uint8_t type;
 	int oif;

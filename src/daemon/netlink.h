@@ -52,6 +52,13 @@ int netlink_route_add(struct netlink *nl, const struct netlink_route *route);
 /* Deletes a route that netlink_route_add() made; -ESRCH: it is not there. */
 int netlink_route_del(struct netlink *nl, const struct netlink_route *route);
 
+/*
+ * Our routes to single addresses of this family (4 or 6) through the link, up
+ * to max of them. Returns how many were found, or a negative errno.
+ */
+int netlink_route_list(struct netlink *nl, int oif, uint8_t family,
+		       struct netlink_route *ret_routes, uint32_t max);
+
 /* Which way packets of this host to dst go: an RTN_* type and a link's index. */
 int netlink_route_lookup(struct netlink *nl, const struct conf_ip *dst,
 			 uint8_t *ret_type, int *ret_oif);

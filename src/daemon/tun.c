@@ -8,9 +8,22 @@
  *	               └─ blackhole vip/32, last metric: when the device is gone
  *
  * The device lives as long as one of its descriptors; the route to it goes
- * with it. The blackhole stays when the daemon dies, and is taken over by the
- * next one: our routes carry a protocol number of their own, by which a route
- * of the operator's is told from one that a dead xtcpd left.
+ * with it. What happens while no xtcpd runs depends on who holds them.
+ *
+ * Nobody but us: the device goes with the process. The blackhole stays when
+ * the daemon dies, and is taken over by the next one: our routes carry a
+ * protocol number of their own, by which a route of the operator's is told
+ * from one that a dead xtcpd left.
+ *
+ * A descriptor store (fdstore.h): the device, its routes and what clients send
+ * wait for the next process, which adopts the queues (tun_adopt.h) and touches
+ * nothing that is as it should be: no packet finds the device without a route
+ * or down. There is no blackhole then. It would only matter once the store has
+ * let go of the device, and that is a final stop: nobody would be left to take
+ * the blackhole away, and the address would stay dead. One that an xtcpd
+ * without a store left is kept until this one serves (tun_settle()), as its
+ * start may fail. When the store's owner dies before us, the blackholes are
+ * made on the way out (tun_leave()).
  *
  * The order matters: IPv6 autoconfiguration is turned off while the device is
  * still down, as coming up starts it; blackholes come before routes, so that
@@ -28,7 +41,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -40,23 +52,29 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "daemon/netlink.h"
+#include "daemon/tun_adopt.h"
 
 /* Worse than any route that an operator would give a metric to. */
 #define TUN_BLACKHOLE_METRIC (UINT32_MAX - 1)
 /* Better than what routing daemons use; IPv6 takes 0 for 1024. */
 #define TUN_ROUTE_METRIC 1
-/* Packets that wait per queue while its worker is busy; the default of 500
- * is lost in a burst of a millisecond. */
-#define TUN_TXQLEN 4096
+/* Packets that wait per queue while its worker is busy, or one process follows
+ * another; the default of 500 is lost in a burst of a millisecond. Costs
+ * nothing while the queue is empty, 23 MiB when it is full of 1500 bytes. */
+#define TUN_TXQLEN 10000
+/* Routes of an earlier configuration that are looked for. */
+#define TUN_ROUTES_MAX (2 * CONF_VIPS_MAX)
 
 struct tun {
 	struct conf_tun conf;
 	struct netlink *nl;
 	struct netlink_link link;
 	struct netlink_link before; /* index 0: we made the device */
-	uint32_t n_queues; /* opened so far */
-	uint64_t routes, blackholes; /* bit i: ours for VIP i */
-	int *fds;
+	bool kept; /* a store has the queues */
+	uint32_t n_queues, n_adopted;
+	/* Bit i: ours for VIP i; found: blackholes that were there before us. */
+	uint64_t routes, blackholes, found;
+	int *fds; /* n_queues, -1: none yet */
 };
 
 static const char *tun_ip_text(const struct conf_ip *ip,
@@ -76,8 +94,11 @@ static bool tun_has_ipv6(const struct conf_tun *conf)
 
 /* --- the device -------------------------------------------------------- */
 
-/* A device of the name: is it one that we may use? */
-static int tun_check_existing(struct tun *tun)
+/*
+ * A device of the name: is it one that we may use? The kernel still counts
+ * n_dropped queues that we have just let go of.
+ */
+static int tun_check_existing(struct tun *tun, uint32_t n_dropped)
 {
 	const char *name = tun->conf.name;
 	struct netlink_link link;
@@ -96,7 +117,16 @@ static int tun_check_existing(struct tun *tun)
 			  name);
 		return -EEXIST;
 	}
-	if (link.tun_queues > 0) {
+	if (tun->n_adopted) {
+		if (link.tun_queues > tun->n_adopted + n_dropped)
+			log_warn(
+				"tun %s: %u of its queues are somebody else's, and so are the "
+				"packets that come in there",
+				name,
+				link.tun_queues - tun->n_adopted - n_dropped);
+		return 0;
+	}
+	if (link.tun_queues > n_dropped) {
 		log_error(
 			"tun %s: another process uses it: is an xtcpd running already? "
 			"Stop it, or choose another name",
@@ -109,10 +139,9 @@ static int tun_check_existing(struct tun *tun)
 	return 0;
 }
 
-static int tun_attach_queue(const struct tun *tun)
+static int tun_attach_queue(const struct tun *tun, uint32_t i)
 {
-	struct ifreq ifr = { .ifr_flags =
-				     IFF_TUN | IFF_NO_PI | IFF_MULTI_QUEUE };
+	struct ifreq ifr = { .ifr_flags = TUN_QUEUE_FLAGS };
 	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	int err;
 
@@ -139,24 +168,39 @@ static int tun_attach_queue(const struct tun *tun)
 			"\"ip tuntap add mode tun multi_queue\"",
 			tun->conf.name);
 	else
-		log_error("tun %s: queue %u: %s", tun->conf.name, tun->n_queues,
+		log_error("tun %s: queue %u: %s", tun->conf.name, i,
 			  strerror(-err));
 	return err;
 }
 
-static int tun_attach_queues(struct tun *tun, uint32_t n)
+/* Attaches the queues that are missing, and has them kept at once. */
+static int tun_attach_queues(struct tun *tun)
 {
+	for (uint32_t i = 0; i < tun->n_queues; i++) {
+		if (tun->fds[i] >= 0)
+			continue;
+		tun->fds[i] = tun_attach_queue(tun, i);
+		if (tun->fds[i] < 0)
+			return tun->fds[i];
+		if (tun->kept)
+			(void)tun_keep_queue(tun->conf.name, i, tun->fds[i]);
+	}
+	return netlink_link_get(tun->nl, tun->conf.name, &tun->link);
+}
+
+static int tun_open_queues(struct tun *tun, uint32_t n, struct fdstore *store)
+{
+	uint32_t n_dropped;
+	int rc;
+
 	tun->fds = calloc(n, sizeof(*tun->fds));
 	if (!tun->fds)
 		return -ENOMEM;
-	while (tun->n_queues < n) {
-		int fd = tun_attach_queue(tun);
-
-		if (fd < 0)
-			return fd;
-		tun->fds[tun->n_queues++] = fd;
-	}
-	return netlink_link_get(tun->nl, tun->conf.name, &tun->link);
+	tun->n_adopted = tun_adopt_queues(store, tun->conf.name, n, tun->fds,
+					  &n_dropped);
+	tun->n_queues = n;
+	rc = tun_check_existing(tun, n_dropped);
+	return rc < 0 ? rc : tun_attach_queues(tun);
 }
 
 static int tun_bring_up(struct tun *tun)
@@ -270,14 +314,55 @@ static struct netlink_route tun_route(const struct tun *tun, uint32_t i,
 	};
 }
 
-/* Adds the route, in place of one that a dead xtcpd left. */
-static int tun_replace_route(struct tun *tun, const struct netlink_route *route)
+/* Adds the route, in place of one that a dead xtcpd left (*ret_found). */
+static int tun_replace_route(struct tun *tun, const struct netlink_route *route,
+			     bool *ret_found)
 {
 	int rc = netlink_route_add(tun->nl, route);
 
-	if (rc == -EEXIST && netlink_route_del(tun->nl, route) == 0)
+	*ret_found = rc == -EEXIST && netlink_route_del(tun->nl, route) == 0;
+	if (*ret_found)
 		rc = netlink_route_add(tun->nl, route);
 	return rc;
+}
+
+static bool tun_is_vip_route(struct tun *tun, const struct netlink_route *route)
+{
+	for (uint32_t i = 0; i < tun->conf.n_vips; i++) {
+		const struct conf_ip *vip = &tun->conf.vips[i];
+
+		if (route->metric != TUN_ROUTE_METRIC ||
+		    vip->family != route->dst.family ||
+		    memcmp(vip->bytes, route->dst.bytes,
+			   vip->family == 4 ? 4 : 16) != 0)
+			continue;
+		tun->routes |= UINT64_C(1) << i;
+		return true;
+	}
+	return false;
+}
+
+/*
+ * An adopted device has routes already: those that are wanted stay as they
+ * are, others are of addresses that the configuration no longer has.
+ */
+static void tun_find_routes(struct tun *tun, uint8_t family)
+{
+	struct netlink_route found[TUN_ROUTES_MAX];
+	char text[INET6_ADDRSTRLEN];
+	int n = netlink_route_list(tun->nl, tun->link.index, family, found,
+				   TUN_ROUTES_MAX);
+
+	if (n < 0)
+		log_warn("tun %s: its routes cannot be read: %s",
+			 tun->conf.name, strerror(-n));
+	for (int i = 0; i < n; i++) {
+		if (tun_is_vip_route(tun, &found[i]))
+			continue;
+		log_info("vip %s: no longer configured: its route goes",
+			 tun_ip_text(&found[i].dst, text));
+		(void)netlink_route_del(tun->nl, &found[i]);
+	}
 }
 
 /* Would packets to the VIP reach this host's own sockets? */
@@ -316,34 +401,45 @@ static void tun_check_way(struct tun *tun, uint32_t i)
 		text, tun->conf.name, text);
 }
 
-static int tun_add_vip(struct tun *tun, uint32_t i)
+static int tun_add_blackhole(struct tun *tun, uint32_t i)
 {
 	struct netlink_route blackhole = tun_route(tun, i, true);
+	char text[INET6_ADDRSTRLEN];
+	bool found;
+	int rc = tun_replace_route(tun, &blackhole, &found);
+
+	if (rc == -EEXIST) { /* the operator's own serves as well */
+		log_info("vip %s: keeping the route of metric %u that is there",
+			 tun_ip_text(&blackhole.dst, text),
+			 TUN_BLACKHOLE_METRIC);
+		return 0;
+	}
+	tun->blackholes |= (uint64_t)(rc == 0) << i;
+	tun->found |= (uint64_t)found << i;
+	return rc;
+}
+
+static int tun_add_vip(struct tun *tun, uint32_t i)
+{
 	struct netlink_route way = tun_route(tun, i, false);
 	char text[INET6_ADDRSTRLEN];
+	bool found;
 	int rc;
 
 	rc = tun_check_not_local(tun, i);
 	if (rc < 0)
 		return rc;
-	tun_ip_text(&tun->conf.vips[i], text);
-	rc = tun_replace_route(tun, &blackhole);
-	if (rc == 0)
-		tun->blackholes |= UINT64_C(1) << i;
-	else if (rc == -EEXIST) /* the operator's own serves as well */
-		log_info("vip %s: keeping the route of metric %u that is there",
-			 text, TUN_BLACKHOLE_METRIC);
-	else
-		goto fail;
-	rc = tun_replace_route(tun, &way);
-	if (rc < 0)
-		goto fail;
-	tun->routes |= UINT64_C(1) << i;
-	tun_check_way(tun, i);
-	return 0;
-fail:
-	log_error("vip %s: route to %s: %s%s", text, tun->conf.name,
-		  strerror(-rc),
+	if (!tun->kept)
+		rc = tun_add_blackhole(tun, i);
+	if (rc == 0 && !(tun->routes & UINT64_C(1) << i))
+		rc = tun_replace_route(tun, &way, &found);
+	if (rc == 0) {
+		tun->routes |= UINT64_C(1) << i;
+		tun_check_way(tun, i);
+		return 0;
+	}
+	log_error("vip %s: route to %s: %s%s", tun_ip_text(&way.dst, text),
+		  tun->conf.name, strerror(-rc),
 		  rc == -EEXIST
 			  ? ": delete the one that exists, see ip route show"
 			  : "");
@@ -354,6 +450,11 @@ static int tun_add_vips(struct tun *tun)
 {
 	int rc = 0;
 
+	if (tun->n_adopted) {
+		tun_find_routes(tun, 4);
+		if (tun_has_ipv6(&tun->conf))
+			tun_find_routes(tun, 6);
+	}
 	for (uint32_t i = 0; i < tun->conf.n_vips && rc == 0; i++)
 		rc = tun_add_vip(tun, i);
 	return rc;
@@ -380,8 +481,36 @@ static void tun_remove_routes(struct tun *tun, uint64_t which, bool blackhole)
 
 /* --- open and close ---------------------------------------------------- */
 
+static void tun_close_queues(struct tun *tun)
+{
+	for (uint32_t i = 0; i < tun->n_queues; i++)
+		if (tun->fds[i] >= 0)
+			close(tun->fds[i]);
+	tun->n_queues = 0;
+}
+
+static void tun_free(struct tun *tun)
+{
+	tun_close_queues(tun);
+	netlink_close(tun->nl);
+	free(tun->fds);
+	free(tun);
+}
+
+static void tun_take_down(struct tun *tun, uint64_t blackholes)
+{
+	if (tun->routes)
+		tun_remove_routes(tun, tun->routes, false);
+	if (tun->before.index && tun->link.index)
+		(void)netlink_link_set(tun->nl, &tun->before);
+	tun_close_queues(tun);
+	if (blackholes)
+		tun_remove_routes(tun, blackholes, true);
+	tun_free(tun);
+}
+
 int tun_open(struct tun **ret_tun, const struct conf_tun *conf,
-	     uint32_t n_queues)
+	     uint32_t n_queues, struct fdstore *store)
 {
 	struct tun *tun = calloc(1, sizeof(*tun));
 	int rc;
@@ -389,27 +518,37 @@ int tun_open(struct tun **ret_tun, const struct conf_tun *conf,
 	if (!tun)
 		return -ENOMEM;
 	tun->conf = *conf;
+	tun->kept = store != NULL;
 	rc = netlink_open(&tun->nl);
 	if (rc < 0)
 		log_error("rtnetlink: %s", strerror(-rc));
 	if (rc == 0)
-		rc = tun_check_existing(tun);
-	if (rc == 0)
-		rc = tun_attach_queues(tun, n_queues);
+		rc = tun_open_queues(tun, n_queues, store);
 	if (rc == 0)
 		rc = tun_set_sysctls(tun);
 	if (rc == 0)
 		rc = tun_bring_up(tun);
 	if (rc == 0)
 		rc = tun_add_vips(tun);
-	if (rc < 0) {
-		tun_close(tun);
+	if (rc < 0 && tun->kept)
+		tun_keep(tun);
+	else if (rc < 0)
+		tun_take_down(tun, tun->blackholes & ~tun->found);
+	if (rc < 0)
 		return rc;
-	}
-	log_info("tun %s: %u queues, mtu %u, %u addresses", conf->name,
-		 n_queues, conf->mtu, conf->n_vips);
+	log_info("tun %s: %u queues (%u taken over), mtu %u, %u addresses",
+		 conf->name, n_queues, tun->n_adopted, conf->mtu, conf->n_vips);
 	*ret_tun = tun;
 	return 0;
+}
+
+void tun_settle(struct tun *tun)
+{
+	for (uint32_t i = 0; tun->kept && i < tun->conf.n_vips; i++) {
+		struct netlink_route blackhole = tun_route(tun, i, true);
+
+		(void)netlink_route_del(tun->nl, &blackhole);
+	}
 }
 
 int tun_queue(const struct tun *tun, uint32_t i)
@@ -418,29 +557,23 @@ int tun_queue(const struct tun *tun, uint32_t i)
 	return tun->fds[i];
 }
 
-static void tun_take_down(struct tun *tun, bool keep_blackholes)
+void tun_keep(struct tun *tun)
 {
-	if (tun->routes)
-		tun_remove_routes(tun, tun->routes, false);
-	if (tun->before.index && tun->link.index)
-		(void)netlink_link_set(tun->nl, &tun->before);
-	while (tun->n_queues > 0)
-		close(tun->fds[--tun->n_queues]);
-	if (tun->blackholes && !keep_blackholes)
-		tun_remove_routes(tun, tun->blackholes, true);
-	netlink_close(tun->nl);
-	free(tun->fds);
-	free(tun);
+	if (tun)
+		tun_free(tun);
 }
 
 void tun_leave(struct tun *tun)
 {
-	if (tun)
-		tun_take_down(tun, true);
+	if (!tun)
+		return;
+	for (uint32_t i = 0; tun->kept && i < tun->conf.n_vips; i++)
+		(void)tun_add_blackhole(tun, i);
+	tun_take_down(tun, 0);
 }
 
 void tun_close(struct tun *tun)
 {
 	if (tun)
-		tun_take_down(tun, false);
+		tun_take_down(tun, tun->blackholes);
 }

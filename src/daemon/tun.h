@@ -2,8 +2,9 @@
 /*
  * tun - the TUN device: its queues, its addresses' routes, its sysctls.
  *
- * The VIPs are routed to the device and never assigned to an interface, with
- * a blackhole route of a worse metric behind each: while nobody reads, the
+ * The VIPs are routed to the device and never assigned to an interface. With a
+ * descriptor store the device outlives the process; without one there is a
+ * blackhole route of a worse metric behind each: while nobody reads, the
  * kernel stays silent instead of answering with ICMP errors or RSTs. All
  * set-up goes through rtnetlink (libmnl); tun_close() undoes only what
  * tun_open() did.
@@ -14,26 +15,41 @@
 #include <stdint.h>
 
 #include "daemon/conf.h"
+#include "daemon/fdstore.h"
 
 struct tun;
 
 /*
  * Create (or take over) the device with n_queues queues of raw IP packets
- * (IFF_TUN, IFF_NO_PI, IFF_MULTI_QUEUE), set MTU, bring it up, add routes and
- * blackholes for each VIP, turn rp_filter and IPv6 autoconfiguration off on
- * it. Descriptors are non-blocking and close-on-exec.
- * Returns 0, or a negative errno after logging what failed and what to do.
+ * (TUN_QUEUE_FLAGS), set MTU, bring it up, add a route for each VIP, turn
+ * rp_filter and IPv6 autoconfiguration off on it. Descriptors are non-blocking
+ * and close-on-exec. What is there already and right is not touched.
+ *
+ * store: the queues that it has for us are adopted, new ones are put there.
+ * NULL: nobody keeps descriptors, and each VIP gets a blackhole as well.
+ *
+ * Returns 0, or a negative errno after logging what failed and what to do;
+ * then blackholes and kept queues of before are still there.
  */
 int tun_open(struct tun **ret_tun, const struct conf_tun *conf,
-	     uint32_t n_queues);
+	     uint32_t n_queues, struct fdstore *store);
+
+/* We serve: with a store, take away blackholes that were left without one. */
+void tun_settle(struct tun *tun);
 
 /* Descriptor of queue i, owned by the tun. */
 int tun_queue(const struct tun *tun, uint32_t i);
 
 /*
- * Close the queues and the device, but leave the blackholes behind: packets of
+ * Let go of the queues and touch nothing: the store keeps the device, and the
+ * next xtcpd finds all as it is. Accepts NULL.
+ */
+void tun_keep(struct tun *tun);
+
+/*
+ * Close the queues and the device, but leave blackholes behind: packets of
  * clients vanish until the next xtcpd takes the blackholes over. For a daemon
- * that will be started again; accepts NULL.
+ * that will be started again but has nobody to keep the device; accepts NULL.
  */
 void tun_leave(struct tun *tun);
 

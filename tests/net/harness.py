@@ -97,10 +97,12 @@ class Process:
         self.args = [str(a) for a in args]
         self.name = os.path.basename(self.args[0])
         self.log = tempfile.NamedTemporaryFile(mode="w+", prefix="log-")
-        self.p = subprocess.Popen(
-            self.args, stdin=stdin, stdout=stdout, stderr=self.log,
-            env={**os.environ, **(env or {})}, preexec_fn=die_with_parent)
+        self.p = self.start(self.args, stdin=stdin, stdout=stdout,
+                            stderr=self.log, env={**os.environ, **(env or {})})
         self.pid = self.p.pid
+
+    def start(self, args, **kw):
+        return subprocess.Popen(args, preexec_fn=die_with_parent, **kw)
 
     def stderr(self):
         with open(self.log.name, errors="replace") as f:
@@ -291,7 +293,7 @@ class Xtcpd(Process):
     """xtcpd in the foreground, ready when entered, checked when left."""
 
     def __init__(self, groups=None, workers=1, pool=None, top=None, pools=None,
-                 args=(), env=None):
+                 args=(), env=None, program=BUILD / "xtcpd", mode="-f"):
         self.dir = tempfile.mkdtemp(prefix="xtcpd-")
         self.conf = f"{self.dir}/xtcpd.conf"
         self.control_path = f"{self.dir}/control.sock"
@@ -301,8 +303,7 @@ class Xtcpd(Process):
         self.configure(groups or {}, workers, pool, top, pools)
         self.stopped = False
         try:
-            super().__init__(BUILD / "xtcpd", "-f", "-c", self.conf, *args,
-                             env=env)
+            super().__init__(program, mode, "-c", self.conf, *args, env=env)
         except OSError:
             shutil.rmtree(self.dir)
             raise

@@ -44,7 +44,7 @@ int main(int argc, char **argv)
 	conf = conf_load(argv[1], print_line, NULL);
 	if (!conf)
 		return 2;
-	rc = tun_open(&tun, &conf->tun, (uint32_t)atoi(argv[2]));
+	rc = tun_open(&tun, &conf->tun, (uint32_t)atoi(argv[2]), NULL);
 	if (rc == 0)
 		obey(tun);
 	else
