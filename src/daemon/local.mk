@@ -85,6 +85,7 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/show.h \
 	src/daemon/supervise.c \
 	src/daemon/supervise.h \
+	src/daemon/supervise_program.c \
 	src/daemon/totals.c \
 	src/daemon/totals.h \
 	src/daemon/tun.c \

@@ -8,6 +8,9 @@
 
 #include <stdbool.h>
 
+/* Tells a child whose child it is: a process id. */
+#define SUPERVISE_ENVIRONMENT "XTCPD_SUPERVISOR"
+
 struct supervise_options {
 	/* The program, an absolute path: looked up anew for each start. */
 	const char *program;

@@ -1,11 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """xtcpd --supervise, and what outlives a process: crash, hang, upgrade, end."""
-# tsan: yes
 
-import array
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -22,53 +19,10 @@ import harness
 from harness import (
     BUILD, CLIENT4, VIP4, VIP6, Echod, Net, Process, Xtcpd, connect, contains,
     equal, recv_exactly, run, wait_attached, wait_for)
+from outlive import (
+    Manager, children, is_blackhole, is_running, link, queues, routes)
 
 PORT = 7
-TUNSETIFF = 0x400454CA
-IFF_TUN, IFF_NO_PI, IFF_MULTI_QUEUE, IFF_VNET_HDR = 1, 0x1000, 0x100, 0x4000
-
-
-# --- looking at the system
-
-def link(name="xtcp0"):
-    p = run("ip", "-j", "-d", "link", "show", "dev", name, check=False)
-    return json.loads(p.stdout)[0] if p.returncode == 0 else None
-
-
-def queues(name="xtcp0"):
-    info = link(name)["linkinfo"]["info_data"]
-    return info["numqueues"], info.get("numdisabled", 0)
-
-
-def routes():
-    """Our routes: (type, destination, device)."""
-    found = []
-    for family in "-4", "-6":
-        text = run("ip", "-j", "-N", family, "route", "show", "table",
-                   "main").stdout or "[]"
-        found += [(r.get("type", "unicast"), r["dst"], r.get("dev"))
-                  for r in json.loads(text) if r.get("protocol") == "120"]
-    return sorted(found, key=str)
-
-
-def is_blackhole(route):
-    return route[0] in ("blackhole", "6")
-
-
-def children(pid):
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except FileNotFoundError:
-        return []
-    return [int(p) for p in text.split()]
-
-
-def is_running(pid):
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rsplit(") ", 1)[1][0] not in "ZX"
 
 
 # --- the daemon under its supervisor
@@ -76,11 +30,11 @@ def is_running(pid):
 class Supervised(Xtcpd):
     """xtcpd --supervise, from a copy of the program that a test can replace."""
 
-    def __init__(self, group=None, workers=1, **kw):
+    def __init__(self, workers=1, **kw):
         self.bin = tempfile.mkdtemp(prefix="xtcpd-bin-")
         self.program = f"{self.bin}/xtcpd"
         self.install(BUILD / "xtcpd")
-        super().__init__({"echo": {"port": PORT, **(group or {})}}, workers,
+        super().__init__({"echo": {"port": PORT}}, workers,
                          program=self.program, mode="--supervise", **kw)
 
     def install(self, path):
@@ -488,6 +442,28 @@ def test_sigterm_of_the_child_alone_is_a_restart():
         equal(link()["ifindex"], before)
 
 
+def test_a_device_that_was_made_beforehand_is_given_back():
+    with Net():
+        run("ip", "tuntap", "add", "dev", "xtcp0", "mode", "tun", "multi_queue")
+        run("ip", "link", "set", "xtcp0", "mtu", "1300")
+        with Supervised(workers=2) as d:
+            equal(link()["mtu"], 1500)
+            d.stop()
+        equal((link()["mtu"], "UP" in link()["flags"]), (1300, False))
+        equal(routes(), [])
+
+
+def test_a_second_supervisor_harms_nothing():
+    with supervised() as (d, _):
+        before = link()["ifindex"], d.worker()
+        p = run(d.program, "--supervise", "-c", d.conf, check=False)
+        equal(p.returncode, 1)
+        contains(p.stderr, "in use by another xtcpd")
+        equal((link()["ifindex"], d.worker()), before)
+        equal(d.arena().exists(), True)
+        can_connect()
+
+
 def test_a_first_start_that_fails_ends_with_its_status():
     with Net(), tempfile.TemporaryDirectory() as t:
         conf = Path(t) / "xtcpd.conf"
@@ -523,203 +499,34 @@ def test_when_the_parent_is_killed_all_waits_for_the_next_start():
         d.stopped = True
 
 
-# --- what is handed over
+# --- under systemd
 
-class Manager:
-    """Does what systemd does with a unit: a socket for notices, descriptors."""
-
-    def __init__(self, directory):
-        self.path = f"{directory}/notify.sock"
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.sock.bind(self.path)
-        self.sock.setblocking(False)
-        self.said = []
-        self.kept = {}
-
-    def hear(self):
-        """All messages so far; what they store is kept."""
-        while True:
-            try:
-                data, ancillary, _, _ = self.sock.recvmsg(
-                    4096, socket.CMSG_SPACE(16))
-            except BlockingIOError:
-                return self.said
-            fds = array.array("i")
-            for level, kind, body in ancillary:
-                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                    fds.frombytes(body[:len(body) - len(body) % 4])
-            lines = dict(line.split("=", 1)
-                         for line in data.decode().splitlines())
-            if "FDSTOREREMOVE" in lines:
-                for fd in self.kept.pop(lines["FDNAME"], []):
-                    os.close(fd)
-            if "FDSTORE" in lines:
-                equal(lines["FDPOLL"], "0")
-                self.kept.setdefault(lines["FDNAME"], []).extend(fds)
-            self.said.append(lines)
-
-    def heard(self, **what):
-        return [m for m in self.hear() if what.items() <= m.items()]
-
-    def close(self):
-        for fds in self.kept.values():
-            for fd in fds:
-                os.close(fd)
-        self.sock.close()
-
-
-class Managed(Xtcpd):
-    """xtcpd -f, started as systemd would, with these (name, descriptor)."""
-
-    def __init__(self, manager, fds=(), **kw):
-        self.fds = list(fds)
-        super().__init__({"echo": {"port": PORT}}, env={
-            "NOTIFY_SOCKET": manager.path, "LISTEN_FDS": str(len(self.fds)),
-            "LISTEN_FDNAMES": ":".join(name for name, _ in self.fds)}, **kw)
-
-    def start(self, args, **kw):
-        def before():
-            harness.die_with_parent()
-            high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 100)
-                    for _, fd in self.fds]
-            for i, fd in enumerate(high):
-                os.dup2(fd, 3 + i)
-
-        # a shell knows its own process id, and exec keeps it
-        return subprocess.Popen(
-            ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *args],
-            preexec_fn=before, close_fds=False, **kw)
-
-
-def new_queue(name="xtcp0", flags=IFF_TUN | IFF_NO_PI | IFF_MULTI_QUEUE):
-    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-    fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
-    return fd
-
-
-@contextlib.contextmanager
-def managed(fds=(), **kw):
-    with tempfile.TemporaryDirectory() as t:
-        manager = Manager(t)
-        try:
-            with Managed(manager, fds, **kw) as d:
-                yield d, manager
-        finally:
-            manager.close()
-
-
-def test_what_is_kept_and_what_an_end_leaves_to_systemd():
-    with Net(), managed(workers=2) as (d, m):
-        wait_for("READY=1", lambda: m.heard(READY="1"))
-        equal(sorted(m.kept), ["arena", "tun-xtcp0-0", "tun-xtcp0-1"])
-        equal([len(fds) for fds in m.kept.values()], [1, 1, 1])
-        equal([is_blackhole(r) for r in routes()], [False, False])
-        last = max(i for i, x in enumerate(m.said) if "FDSTORE" in x)
-        equal(last < m.said.index({"READY": "1"}), True, "READY comes last")
-        before = link()["ifindex"], routes()
-        d.stop()
-        wait_for("STOPPING=1", lambda: m.heard(STOPPING="1"))
-        equal((link()["ifindex"], routes()), before)
-        equal(os.path.exists(f"{d.dir}/state/arena"), True)
-        # systemd lets go of them when it was no restart
-        m.kept, kept = {}, m.kept
-        for fds in kept.values():
-            os.close(*fds)
-        wait_for("the device is gone", lambda: not link())
-        equal(routes(), [])
-
-
-def check_refused(fds, why, left=(1, 0)):
-    with managed(fds) as (d, m):
-        wait_for("READY=1", lambda: m.heard(READY="1"))
-        for name, fd in fds:
-            contains(d.stderr(), f'"{name}"')
-            equal(len(m.heard(FDSTOREREMOVE="1", FDNAME=name)), 1)
-            os.close(fd)
-        contains(d.stderr(), why)
-        equal(queues(), left)
-
-
-def test_queues_that_are_none_of_ours_are_refused():
-    with Net():
-        name = "tun-xtcp0-0"
-        check_refused([(name, os.open("/dev/null", os.O_RDWR))],
-                      "no queue of a TUN")
-        check_refused([(name, os.open("/dev/net/tun", os.O_RDWR))],
-                      "its device is gone")
-        check_refused([(name, new_queue("other0"))], "of another device")
-        check_refused([(name, os.pipe()[0])], "no queue of a TUN")
-
-
-def test_a_queue_of_another_kind_is_refused():
-    with Net():
-        check_refused([("tun-xtcp0-0", new_queue(
-            flags=IFF_TUN | IFF_NO_PI | IFF_MULTI_QUEUE | IFF_VNET_HDR))],
-            "of another kind")
-
-
-def test_a_queue_of_another_namespace_is_refused():
-    with Net():
-        fd = new_queue()
-        with Net():
-            check_refused([("tun-xtcp0-0", fd)], "another network namespace")
-
-
-def test_unclaimed_descriptors_are_closed():
-    with Net():
-        r, w = os.pipe()
-        check_refused([("what-is-this", r), ("tun-other0-0", new_queue("other0"))],
-                      "of no use")
-        os.close(w)
-        equal(link("other0"), None)
-
-
-def test_what_is_no_arena_is_refused():
-    with Net(), tempfile.TemporaryFile() as f:
-        f.write(b"\0" * 65536)
-        f.flush()
-        for fd in os.dup(f.fileno()), os.open("/dev/null", os.O_RDWR):
-            with managed([("arena", fd)]) as (d, m):
-                wait_for("READY=1", lambda: m.heard(READY="1"))
-                contains(d.stderr(), "cannot be taken over")
-                said = [x for x in m.said if x.get("FDNAME") == "arena"]
-                equal(["FDSTOREREMOVE" in x for x in said], [True, False])
-                equal(len(m.kept["arena"]), 1)
-                equal(os.fstat(m.kept["arena"][0]).st_ino,
-                      os.stat(f"{d.dir}/state/arena").st_ino)
-            os.close(fd)
-
-
-def test_missing_queues_are_made_and_superfluous_ones_let_go():
-    with Net():
-        fds = [(f"tun-xtcp0-{i}", new_queue()) for i in (1, 2, 5)]
-        before = link()["ifindex"]
-        with managed(fds, workers=2) as (d, m):
+def test_systemd_hears_of_the_service_and_not_of_its_processes():
+    with Net(), tempfile.TemporaryDirectory() as t:
+        m = Manager(t)
+        with Supervised(env={"NOTIFY_SOCKET": m.path,
+                             "WATCHDOG_USEC": "400000"}) as d:
             wait_for("READY=1", lambda: m.heard(READY="1"))
-            equal(link()["ifindex"], before)
-            contains(d.stderr(), "2 queues (1 taken over)")
-            # ours hold them still, and so would systemd
-            equal(queues(), (2, 2))
-            equal(sorted(m.kept), ["arena", "tun-xtcp0-0"])
-            for _, fd in fds[1:]:
-                os.close(fd)
-            wait_for("they are gone", lambda: queues() == (2, 0))
-        os.close(fds[0][1])
-
-
-def test_routes_of_addresses_that_are_no_longer_configured_go():
-    with Net():
-        fd = new_queue()
-        run("ip", "link", "set", "xtcp0", "up")
-        for vip in VIP4, "192.0.2.99":
-            run("ip", "route", "add", vip, "dev", "xtcp0", "proto", "120",
-                "scope", "link", "metric", "1")
-        run("ip", "route", "add", "192.0.2.77", "dev", "xtcp0")
-        with managed([("tun-xtcp0-0", fd)]) as (d, m):
-            wait_for("READY=1", lambda: m.heard(READY="1"))
-            equal([r[1] for r in routes()], [VIP4, VIP6])
-            contains(run("ip", "route").stdout, "192.0.2.77")
-        os.close(fd)
+            os.kill(d.pid, signal.SIGHUP)
+            wait_for("RELOADING=1", lambda: m.heard(RELOADING="1"))
+            wait_for("READY=1 again", lambda: len(m.heard(READY="1")) == 2)
+            for sig in signal.SIGKILL, signal.SIGUSR2:
+                old = d.worker()
+                os.kill(d.pid if sig == signal.SIGUSR2 else old, sig)
+                d.next_worker(old)
+            equal(m.heard(STOPPING="1"), [])
+            # while the child says nothing, too
+            with contextlib.ExitStack() as stack:
+                child = d.worker()
+                os.kill(child, signal.SIGSTOP)
+                stack.callback(os.kill, child, signal.SIGCONT)
+                n = len(m.heard(WATCHDOG="1"))
+                wait_for("WATCHDOG=1",
+                         lambda: len(m.heard(WATCHDOG="1")) > n + 2)
+            d.stop()
+            wait_for("STOPPING=1", lambda: m.heard(STOPPING="1"))
+        equal([x for x in m.said if "FDSTORE" in x or "FDNAME" in x], [])
+        m.close()
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ tests_tools_vstack_LDADD = src/stack/libstack.la src/arena/libarena.la src/base/
 EXTRA_DIST += \
 	bench/referee \
 	tests/net/capture.py \
+	tests/net/outlive.py \
 	tests/net/frames.py \
 	tests/net/harness.py \
 	tests/net/referee.py \
@@ -41,7 +42,9 @@ EXTRA_DIST += \
 	tests/net/test_clients.py \
 	tests/net/test_config.py \
 	tests/net/test_impair.py \
+	tests/net/test_fdstore.py \
 	tests/net/test_operation.py \
+	tests/net/test_supervise.py \
 	tests/net/test_referee.py \
 	tests/net/test_tshark.py \
 	tests/packet/client.py \
