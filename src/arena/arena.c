@@ -118,21 +118,47 @@ uint64_t arena_header_check(const struct arena_header *header)
 			       offsetof(struct arena_header, version));
 }
 
-static int arena_header_fill(struct arena_header *header,
-			     const struct arena_sizes *sizes)
+/* For as many workers as the header has. */
+static void arena_header_size(struct arena_header *header,
+			      const struct arena_sizes *sizes)
 {
-	uint32_t w = sizes->workers;
+	uint32_t w = header->workers;
 
-	memset(header, 0, sizeof(*header));
-	header->version = ARENA_VERSION;
-	header->workers = w;
-	header->layout_hash = arena_layout_hash();
 	header->recs_per_shard =
 		(uint32_t)arena_share(sizes->max_connections, w, 1024);
 	header->rx_chunks_per_shard =
 		(uint32_t)max_u64(64, sizes->rx_bytes / w / CHUNK_BYTES);
 	header->tx_chunks_per_shard =
 		(uint32_t)max_u64(64, sizes->tx_bytes / w / CHUNK_BYTES);
+}
+
+unsigned int arena_compare(const struct arena *arena,
+			   const struct arena_sizes *sizes)
+{
+	const struct arena_header *header = arena->header;
+	struct arena_header other = { .workers = header->workers };
+	unsigned int set = 0;
+
+	arena_header_size(&other, sizes);
+	if (header->workers != sizes->workers)
+		set |= ARENA_DIFFERS_WORKERS;
+	if (header->recs_per_shard != other.recs_per_shard)
+		set |= ARENA_DIFFERS_CONNECTIONS;
+	if (header->rx_chunks_per_shard != other.rx_chunks_per_shard)
+		set |= ARENA_DIFFERS_RX;
+	if (header->tx_chunks_per_shard != other.tx_chunks_per_shard)
+		set |= ARENA_DIFFERS_TX;
+	return set;
+}
+
+static int arena_header_fill(struct arena_header *header,
+			     const struct arena_sizes *sizes)
+{
+	memset(header, 0, sizeof(*header));
+	header->version = ARENA_VERSION;
+	header->workers = sizes->workers;
+	header->layout_hash = arena_layout_hash();
+	arena_header_size(header, sizes);
 	if (getrandom(header->secret, sizeof(header->secret), 0) !=
 	    sizeof(header->secret))
 		return -EIO;

@@ -42,6 +42,21 @@ int arena_create(struct arena *ret_arena, const char *path,
  */
 int arena_adopt(struct arena *ret_arena, int fd, const char **ret_why);
 
+/* In what an arena differs from one that would be made for other sizes. */
+enum arena_difference {
+	ARENA_DIFFERS_WORKERS = 1 << 0,
+	ARENA_DIFFERS_CONNECTIONS = 1 << 1,
+	ARENA_DIFFERS_RX = 1 << 2,
+	ARENA_DIFFERS_TX = 1 << 3,
+};
+
+/*
+ * Returns a set of enum arena_difference; with other workers, the rest is
+ * compared as if sizes had as many as the arena.
+ */
+unsigned int arena_compare(const struct arena *arena,
+			   const struct arena_sizes *sizes);
+
 /* Unmap and close; the file stays. Accepts a zeroed arena. */
 void arena_close(struct arena *arena);
 

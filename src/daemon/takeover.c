@@ -5,8 +5,10 @@
  * Theory of operation
  *
  * The arena is looked for in the descriptor store, then as state-dir/arena.
- * arena_adopt() has the last word; one that it refuses is set aside as
- * arena.old, never deleted, and a new one is made. The lock on the state
+ * arena_adopt() and arena_audit() have the last word; one that they refuse is
+ * set aside as arena.old, never deleted, and a new one is made. One that they
+ * don't keeps its sizes and its number of workers, whatever the configuration
+ * says now; but an empty one of other sizes makes room. The lock on the state
  * directory, which comes before, sees to it that one process has an arena at
  * a time.
  *
@@ -40,6 +42,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "arena/recover.h"
+#include "base/bytes.h"
 #include "base/log.h"
 #include "daemon/supervise.h"
 #include "daemon/tun.h"
@@ -74,35 +78,79 @@ static bool takeover_is_file(int fd, const char *path)
 	       ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
 }
 
-/* As many workers as it was made for, whatever the configuration says now. */
-static void takeover_workers(struct daemon *d)
+static struct arena_sizes takeover_sizes(const struct daemon *d)
 {
-	uint32_t n = d->arena.header->workers;
-
-	if (n != d->conf->workers)
-		log_warn(
-			"workers: %u, as the connections that are there were made for; %u "
-			"takes effect after a stop and a start",
-			n, d->conf->workers);
-	d->conf->workers = n;
+	return (struct arena_sizes){
+		.workers = d->conf->workers,
+		.max_connections = d->conf->max_connections,
+		.rx_bytes = 2 * registry_own_bytes_max(d->conf),
+		.tx_bytes = d->conf->transmit_buffer_bytes,
+	};
 }
 
-/* Takes fd on success. */
+/* The connections that are there keep the arena that they are in. */
+static void takeover_keep_sizes(struct daemon *d)
+{
+	static const struct {
+		unsigned int bit;
+		const char *key;
+	} keys[] = {
+		{ ARENA_DIFFERS_WORKERS, "workers" },
+		{ ARENA_DIFFERS_CONNECTIONS, "max-connections" },
+		{ ARENA_DIFFERS_RX, "receive-buffer" },
+		{ ARENA_DIFFERS_TX, "transmit-buffer" },
+	};
+	const struct arena_sizes sizes = takeover_sizes(d);
+	unsigned int differs = arena_compare(&d->arena, &sizes);
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (differs & keys[i].bit)
+			log_warn(
+				"%s: not as configured, but as the connections that were taken "
+				"over have it; the new value takes a stop and a start, which "
+				"ends them",
+				keys[i].key);
+	d->conf->workers = d->arena.header->workers;
+}
+
+/* One without connections need not be kept when another one is wanted. */
+static bool takeover_is_wanted(const struct daemon *d,
+			       const struct arena_audit *audit)
+{
+	const struct arena_sizes sizes = takeover_sizes(d);
+
+	return audit->records > 0 || arena_compare(&d->arena, &sizes) == 0;
+}
+
+/*
+ * Takes fd on success. -ENOENT: the arena is sound, but empty and of other
+ * sizes than are wanted now.
+ */
 static int takeover_adopt(struct daemon *d, int fd, const char *name)
 {
+	struct arena_audit audit = { 0 };
 	const char *why = NULL;
 	int err = arena_adopt(&d->arena, fd, &why);
 
-	if (err < 0) {
+	if (err == 0) {
+		why = "too many of them are damaged";
+		err = arena_audit(&d->arena, &audit);
+		if (err == 0 && !takeover_is_wanted(d, &audit))
+			err = -ENOENT;
+	}
+	if (err == 0) {
+		d->adopted = true;
+		takeover_keep_sizes(d);
+		return 0;
+	}
+	if (err != -ENOENT)
 		log_warn(
 			"%s: its connections cannot be taken over: %s; their clients are "
 			"reset when they send",
 			name, why ? why : strerror(-err));
-		return err;
-	}
-	d->adopted = true;
-	takeover_workers(d);
-	return 0;
+	d->arena.fd = -1; /* still the caller's */
+	arena_close(&d->arena);
+	return err;
 }
 
 /* Never deleted: somebody may want to know what went wrong. */
@@ -122,20 +170,32 @@ static int takeover_set_aside(struct daemon *d, const char *path)
 	return -errno;
 }
 
-/* -ENOENT: there is none, or none that could be taken over. */
+/* The file goes, as a new one takes its place. */
+static int takeover_make_room(struct daemon *d, const char *path, int why)
+{
+	if (why != -ENOENT)
+		return takeover_set_aside(d, path);
+	if (unlink(path) == 0 || errno == ENOENT)
+		return 0;
+	log_error("%s: %s", path, strerror(errno));
+	return -errno;
+}
+
+/* -ENOENT: there is none, or none that was taken over. */
 static int takeover_from_store(struct daemon *d, const char *path)
 {
 	int fd = fdstore_take(d->store, FDSTORE_ARENA);
-	int err = 0;
+	int why, err = 0;
 
 	if (fd < 0)
 		return -ENOENT;
-	if (takeover_adopt(d, fd, "the arena in the descriptor store") == 0)
+	why = takeover_adopt(d, fd, "the arena in the descriptor store");
+	if (why == 0)
 		return takeover_is_file(fd, path) ? 0
 						  : takeover_set_aside(d, path);
 	fdstore_remove(FDSTORE_ARENA);
 	if (takeover_is_file(fd, path))
-		err = takeover_set_aside(d, path);
+		err = takeover_make_room(d, path, why);
 	close(fd);
 	return err < 0 ? err : -ENOENT;
 }
@@ -144,44 +204,53 @@ static int takeover_from_store(struct daemon *d, const char *path)
 static int takeover_from_file(struct daemon *d, const char *path)
 {
 	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	int err;
+	int why = -errno, err;
 
 	if (fd < 0 && errno == ENOENT)
 		return -ENOENT;
-	if (fd < 0)
+	if (fd < 0) {
 		log_warn("%s: %s", path, strerror(errno));
-	else if (takeover_adopt(d, fd, path) == 0)
-		return 0;
-	else
+	} else {
+		why = takeover_adopt(d, fd, path);
+		if (why == 0)
+			return 0;
 		close(fd);
-	err = takeover_set_aside(d, path);
+	}
+	err = takeover_make_room(d, path, why);
 	return err < 0 ? err : -ENOENT;
 }
 
-static void takeover_vips(struct daemon *d)
+/* Records name addresses by their places: new ones come behind. */
+static int takeover_vips(struct daemon *d)
 {
 	const struct conf_tun *tun = &d->conf->tun;
 
 	for (uint32_t i = 0; i < tun->n_vips; i++) {
-		d->arena.header->vips[i].family = tun->vips[i].family;
-		memcpy(d->arena.header->vips[i].bytes, tun->vips[i].bytes, 16);
+		struct arena_vip *vip = &d->arena.header->vips[i];
+
+		if (vip->family && (vip->family != tun->vips[i].family ||
+				    memcmp(vip->bytes, tun->vips[i].bytes,
+					   sizeof(vip->bytes)) != 0)) {
+			log_error(
+				"vip: address %u is not the one that connections of before "
+				"have at this place: put it back and add others behind, or "
+				"remove %s/arena, which ends the connections",
+				i + 1, d->conf->state_dir);
+			return -EINVAL;
+		}
+		vip->family = tun->vips[i].family;
+		memcpy(vip->bytes, tun->vips[i].bytes, sizeof(vip->bytes));
 	}
+	return 0;
 }
 
 static int takeover_create(struct daemon *d, const char *path)
 {
-	const struct arena_sizes sizes = {
-		.workers = d->conf->workers,
-		.max_connections = d->conf->max_connections,
-		.rx_bytes = 2 * registry_own_bytes_max(d->conf),
-		.tx_bytes = d->conf->transmit_buffer_bytes,
-	};
+	const struct arena_sizes sizes = takeover_sizes(d);
 	int err = arena_create(&d->arena, path, &sizes);
 
 	if (err < 0)
 		log_error("%s: %s", path, strerror(-err));
-	else
-		takeover_vips(d);
 	return err;
 }
 
@@ -198,6 +267,8 @@ int daemon_arena_init(struct daemon *d)
 		err = takeover_from_file(d, path);
 	if (err == -ENOENT)
 		err = takeover_create(d, path);
+	if (err == 0)
+		err = takeover_vips(d);
 	if (err < 0) {
 		arena_close(&d->arena);
 		return err;
