@@ -354,6 +354,7 @@ check_PROGRAMS += tests/net/tun_probe
 tests_net_tun_probe_LDADD = $(daemon_libs)
 
 EXTRA_DIST += \
+	tests/net/test_takeover.py \
 	tests/net/test_tun.py \
 	tests/net/test_xtcpctl.py \
 	tests/unit/unit.h \
