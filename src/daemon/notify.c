@@ -12,6 +12,12 @@
 #include "base/units.h"
 #include "daemon/clock.h"
 
+/*
+ * Pings in the time that the watchdog gives us. sd_watchdog_enabled(3) wants
+ * two; one heartbeat that a busy worker missed is to be forgiven.
+ */
+#define NOTIFY_PINGS 4
+
 struct notify_watchdog {
 	struct event *timer;
 	bool (*healthy)(void *arg);
@@ -80,7 +86,7 @@ int notify_watchdog_new(struct notify_watchdog **ret_dog,
 		return -ENOMEM;
 	dog->healthy = healthy;
 	dog->arg = arg;
-	us /= 2;
+	us /= NOTIFY_PINGS;
 	every.tv_sec = (time_t)(us / USEC_PER_SEC);
 	every.tv_usec = (suseconds_t)(us % USEC_PER_SEC);
 	dog->timer = event_new(base, -1, EV_PERSIST, notify_on_timer, dog);

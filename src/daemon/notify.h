@@ -23,7 +23,7 @@ __attribute__((format(printf, 1, 2))) void notify_status(const char *fmt, ...);
 struct notify_watchdog;
 
 /*
- * When the unit has WatchdogSec=: pings at half of it from base's loop, as
+ * When the unit has WatchdogSec=: pings at a quarter of it from base's loop, as
  * long as healthy(arg) says that the workers are. One that is not is logged,
  * and left to systemd.
  * Returns 0 and sets ret_dog, to NULL when no watchdog was asked for; -ENOMEM.

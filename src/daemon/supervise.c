@@ -70,7 +70,7 @@
 #define SUPERVISE_BACKOFF_MAX_US (10 * USEC_PER_SEC)
 /* A child that served so long is started again at once. */
 #define SUPERVISE_SETTLED_US (1 * USEC_PER_SEC)
-/* A child that says nothing for so long hangs; it speaks twice as often. */
+/* A child that says nothing for so long hangs. */
 #define SUPERVISE_WATCHDOG_US (10 * USEC_PER_SEC)
 /* As systemd's DefaultTimeoutStartSec=. */
 #define SUPERVISE_START_US (90 * USEC_PER_SEC)
