@@ -419,7 +419,7 @@ static int tun_add_blackhole(struct tun *tun, uint32_t i)
 	return rc;
 }
 
-static int tun_add_vip(struct tun *tun, uint32_t i)
+static int tun_route_vip(struct tun *tun, uint32_t i)
 {
 	struct netlink_route way = tun_route(tun, i, false);
 	char text[INET6_ADDRSTRLEN];
@@ -456,7 +456,7 @@ static int tun_add_vips(struct tun *tun)
 			tun_find_routes(tun, 6);
 	}
 	for (uint32_t i = 0; i < tun->conf.n_vips && rc == 0; i++)
-		rc = tun_add_vip(tun, i);
+		rc = tun_route_vip(tun, i);
 	return rc;
 }
 
