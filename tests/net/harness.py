@@ -97,8 +97,13 @@ class Process:
         self.args = [str(a) for a in args]
         self.name = os.path.basename(self.args[0])
         self.log = tempfile.NamedTemporaryFile(mode="w+", prefix="log-")
-        self.p = self.start(self.args, stdin=stdin, stdout=stdout,
-                            stderr=self.log, env={**os.environ, **(env or {})})
+        self.how = {"stdin": stdin, "stdout": stdout,
+                    "env": {**os.environ, **(env or {})}}
+        self.spawn()
+
+    def spawn(self):
+        """Start it; once more, when it has ended."""
+        self.p = self.start(self.args, stderr=self.log, **self.how)
         self.pid = self.p.pid
 
     def start(self, args, **kw):

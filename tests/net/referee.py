@@ -68,10 +68,16 @@ def new_ns():
 
 
 class Path:
-    """The two namespaces; this process moves into the servers' one."""
+    """The two namespaces; this process moves into the servers' one.
+
+    servers: a descriptor of that, when there is one; it is taken over."""
+
+    def __init__(self, servers=None):
+        self.servers = servers
 
     def __enter__(self):
-        self.servers = new_ns()
+        if self.servers is None:
+            self.servers = new_ns()
         self.client = new_ns()
         for ns in self.client, self.servers:
             set_ns(ns)

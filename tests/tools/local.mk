@@ -8,6 +8,7 @@ check_PROGRAMS += \
 	tests/tools/apicall \
 	tests/tools/bulkc \
 	tests/tools/bulkd \
+	tests/tools/holdc \
 	tests/tools/httpd \
 	tests/tools/impair \
 	tests/tools/msgclient \
@@ -18,6 +19,12 @@ tests_tools_apicall_LDADD = src/lib/libxtcp.la
 tests_tools_bulkc_SOURCES = tests/tools/bulkc.c $(tools_bulk)
 tests_tools_bulkd_SOURCES = tests/tools/bulkd.c $(tools_bulk)
 tests_tools_bulkd_LDADD = src/lib/libxtcp.la
+tests_tools_holdc_SOURCES = \
+	tests/tools/hold.h \
+	tests/tools/hold_conn.c \
+	tests/tools/hold_stats.c \
+	tests/tools/holdc.c \
+	tests/tools/pattern.h
 tests_tools_httpd_SOURCES = tests/tools/httpd.c
 tests_tools_httpd_LDADD = src/lib/libxtcp.la
 tests_tools_impair_SOURCES = \

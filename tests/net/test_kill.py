@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""kill -9 of the daemon, or of the backend, under thousands of clients.
+
+No client may notice more than a pause: no reset, no byte lost, repeated or
+wrong, no connection gone. holdc compares every byte; at the end each of its
+connections, the idle ones too, sends a last request and closes in order.
+
+When to kill is drawn from a seed, which is printed; XTCP_KILL_SEED repeats it.
+Some kills strike while the one before is being recovered from.
+"""
+
+import contextlib
+import os
+import random
+import signal
+import time
+
+import harness
+from harness import SCALE, Echod, equal, serial, timeout, wait_attached
+from killing import Holders, Mortal, Wire, check_held, longest_ms
+from runner import note
+
+# One backend echoes at once. The other lets each request wait, so that there
+# are always some that are delivered and not acknowledged.
+PORT, SLOW_PORT, SLOW_MS = 7, 8, 60
+KILLS = 20
+CONNECTIONS = max(200, 5000 // SCALE)
+# Kills in a hundred that don't wait until all has recovered.
+IMPATIENT = 25
+RECOVER_S = 60
+TOP = {"max-connections": 20000, "half-open-per-source": 0,
+       "transmit-buffer": "64M"}
+POOL = {"receive-buffer": "64M"}
+
+
+def seed():
+    value = int(os.environ.get("XTCP_KILL_SEED",
+                               random.SystemRandom().randrange(1 << 31)))
+    note(f"seed {value}")
+    return value
+
+
+def holders(wire, number, connections=CONNECTIONS):
+    """Clients of which most are idle and many are in the middle of something."""
+    return Holders(wire, (PORT, SLOW_PORT), connections, "--bulk", connections // 200,
+                   "--churn", connections // 10, "--think", "200:60000",
+                   "--seed", number, "--timeout", RECOVER_S,
+                   within=RECOVER_S)
+
+
+class Killing:
+    """A series of kills at random moments, and the pauses that they cost."""
+
+    def __init__(self, clients, rng, kills=KILLS):
+        self.clients, self.rng, self.kills = clients, rng, kills
+        self.pauses = []
+
+    def moment(self):
+        """Wait for the next moment to kill: any, so there is no condition."""
+        time.sleep(self.rng.choice((0.05, 0.5, 1)) * self.rng.random())
+
+    def run(self, kill):
+        """kill() does it; returns when what it killed is back."""
+        for n in range(self.kills):
+            self.moment()
+            self.pauses.append(longest_ms(self.clients.mark()))
+            kill()
+            if self.rng.randrange(100) >= IMPATIENT or n == self.kills - 1:
+                self.clients.recovered(RECOVER_S)
+        self.pauses.append(longest_ms(self.clients.mark()))
+
+    def report(self, what, result):
+        """The first pause is from before the first kill."""
+        note(f"{what}: {self.kills} kills, {result['connections']} clients, "
+             f"{result['opened']} connections, {result['requests']} requests, "
+             f"{result['bytes_in'] >> 20} MiB echoed")
+        note(f"longest pause before any kill {self.pauses[0]:.0f} ms, after "
+             f"each: {' '.join(f'{p:.0f}' for p in self.pauses[1:])} ms")
+        pause = result["pause"]
+        note(f"of all pauses: median {pause['p50_ms']} ms, 99 % "
+             f"{pause['p99_ms']} ms, longest {pause['max_ms']} ms")
+
+
+@contextlib.contextmanager
+def scene(workers, supervised=False, **group):
+    with Wire() as wire, \
+            Mortal({"echo": {"port": PORT, **group},
+                    "slow": {"port": SLOW_PORT, **group}}, workers=workers,
+                   top=TOP, pool=POOL, supervised=supervised) as d:
+        yield wire, d
+
+
+class Echoes:
+    """The two backends."""
+
+    def __init__(self, daemon):
+        self.daemon = daemon
+        self.running = []
+
+    def __enter__(self):
+        self.stack = contextlib.ExitStack()
+        for args in (("-p", PORT), ("-p", SLOW_PORT, "--delay", SLOW_MS)):
+            self.running.append(self.stack.enter_context(
+                Echod(*args, daemon=self.daemon)))
+        for group in ("echo", "slow"):
+            wait_attached(self.daemon, group=group)
+        return self
+
+    def __exit__(self, kind, value, tb):
+        return self.stack.__exit__(kind, value, tb)
+
+
+def test_no_kill():
+    """What all others are compared with: the tools, without any kill."""
+    number = seed()
+    with scene(2) as (wire, d), Echoes(d):
+        with holders(wire, number) as clients:
+            clients.ready(60)
+            clients.mark()
+            time.sleep(3)
+            note(f"{clients.mark()}")
+            result = clients.finish(RECOVER_S)
+        check_held(result)
+        note(f"{result['pause']}")
+
+
+if __name__ == "__main__":
+    harness.main(globals())
