@@ -2,6 +2,7 @@
 #include "daemon/backend.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -156,13 +157,29 @@ static int backend_socket(const struct backend *b)
 	return fd;
 }
 
+void backend_warn(const struct backend *b, const char *fmt, ...)
+{
+	const struct log_field fields[] = {
+		{ "XTCP_GROUP", b->group->name },
+		{ "XTCP_BACKEND", b->name },
+	};
+	char text[LOG_LINE_BYTES];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_event(LOG_LEVEL_WARN, fields, ARRAY_SIZE(fields),
+		  "group %s, backend %s: %s", b->group->name, b->name, text);
+}
+
 static void backend_dial_failed(struct backend *b, int err)
 {
 	groups_count(b->group->gs, WC_backend_connect_failed);
 	/* One line when it begins; reconnecting goes on silently. */
 	if (b->backoff_us == BACKEND_RETRY_MIN_US)
-		log_warn("group %s, backend %s (%s): %s; trying on",
-			 b->group->name, b->name, b->address, strerror(-err));
+		backend_warn(b, "%s: %s; trying on", b->address,
+			     strerror(-err));
 	backend_retry_later(b);
 }
 
@@ -238,8 +255,7 @@ void backend_stream_gone(struct backend *b, bool was_up, int err)
 		return;
 	}
 	if (was_up) {
-		log_warn("group %s, backend %s: stream lost: %s",
-			 b->group->name, b->name, strerror(-err));
+		backend_warn(b, "stream lost: %s", strerror(-err));
 		backend_retry_later(b);
 	} else {
 		backend_dial_failed(b, err);

@@ -35,6 +35,14 @@ void backend_connected(struct bstream *s);
  */
 void backend_stream_gone(struct backend *b, bool was_up, int err);
 
+/*
+ * Log a warning "group G, backend B: ..." (printf-like); the journal gets the
+ * fields XTCP_GROUP and XTCP_BACKEND. The caller limits the rate of what the
+ * backend can cause.
+ */
+__attribute__((format(printf, 2, 3))) void backend_warn(const struct backend *b,
+							const char *fmt, ...);
+
 /* A stream was attached: no need to back off. */
 void backend_stream_up(struct backend *b);
 

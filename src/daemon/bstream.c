@@ -196,8 +196,7 @@ void bstream_refuse(struct bstream *s, int err, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	if (log_ratelimit_ok(&limit, gs->now_us))
-		log_warn("group %s, backend %s: stream closed: %s",
-			 s->group->name, s->backend->name, text);
+		backend_warn(s->backend, "stream closed: %s", text);
 	bstream_error_frame(s, err, 0, text, FRAME_F_FATAL);
 	bstream_fail(s, err);
 	bstream_flush(s);

@@ -319,6 +319,13 @@ static void daemon_watchdog_fini(struct daemon *d)
 	notify_watchdog_free(d->watchdog);
 }
 
+/* For systemctl status. */
+static void daemon_tell_status(const struct daemon *d)
+{
+	notify_status("serving: %u workers, %u groups, device %s", d->n_workers,
+		      d->conf->n_groups, d->conf->tun.name);
+}
+
 static void daemon_on_stop(evutil_socket_t sig, short what, void *arg)
 {
 	struct daemon *d = arg;
@@ -345,6 +352,7 @@ static void daemon_on_reload(evutil_socket_t sig, short what, void *arg)
 	notify_reloading();
 	if (daemon_reload(d, daemon_report, NULL) < 0)
 		log_error("reload: the configuration is as it was");
+	daemon_tell_status(d);
 	notify_ready();
 }
 
@@ -453,6 +461,7 @@ static int daemon_serve(struct daemon *d)
 	log_info("serving: %u workers, %u groups, device %s", d->n_workers,
 		 d->conf->n_groups, d->conf->tun.name);
 	daemon_settle(d);
+	daemon_tell_status(d);
 	notify_ready();
 	if (d->options.ready)
 		d->options.ready(d->options.ready_arg);

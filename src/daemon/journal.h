@@ -3,7 +3,7 @@
  * journal - where the daemon's log lines go.
  *
  * Under systemd, when standard error is the journal's stream, each line goes
- * to the journal itself with its structured fields (XTCP_CONN, XTCP_GROUP...),
+ * to the journal itself with its structured fields (XTCP_GROUP, XTCP_BACKEND),
  * so that "journalctl XTCP_GROUP=im" finds them. Elsewhere: a line on
  * standard error.
  */

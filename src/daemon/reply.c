@@ -31,6 +31,7 @@
 #include "base/log.h"
 #include "base/seq.h"
 #include "base/units.h"
+#include "daemon/backend.h"
 #include "daemon/bstream.h"
 #include "daemon/deliver.h"
 
@@ -306,9 +307,9 @@ static int reply_on_error(struct bstream *s, const struct frame *f,
 
 	groups_count(s->group->gs, WC_frame_error_in);
 	if (log_ratelimit_ok(&limit, s->group->gs->now_us))
-		log_warn("group %s, backend %s says: error %u: %.*s",
-			 s->group->name, s->backend->name, f->aux,
-			 (int)min_u32(f->length, 200), (const char *)payload);
+		backend_warn(s->backend, "it says: error %u: %.*s", f->aux,
+			     (int)min_u32(f->length, 200),
+			     (const char *)payload);
 	if (!(f->flags & FRAME_F_FATAL))
 		return 0;
 	bstream_fail(s, -ECONNABORTED);
