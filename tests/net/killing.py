@@ -113,12 +113,21 @@ class Holders(Process):
 
         def done():
             seen.update(self.stat())
+            check_none_failed(seen)
             return seen["before_mark"] == 0
         try:
             wait_for("what waited at the mark came", done, within, every=0.05)
         except AssertionError as e:
-            raise AssertionError(f"a pause without an end: {seen}") from e
+            raise AssertionError(f"{e}: {seen}") from e
         return seen
+
+    def busy(self, requests, within=30):
+        """Wait until so many were answered since the mark."""
+        def enough():
+            seen = self.stat()
+            check_none_failed(seen)
+            return seen["requests"] >= requests
+        wait_for(f"{requests} requests", enough, within, every=0.05)
 
     def finish(self, within):
         """Each sends a last request and ends in order; what was seen of all."""
@@ -130,12 +139,18 @@ class Holders(Process):
 
     def __exit__(self, kind, value, tb):
         if kind is not None and self.result is None and self.alive():
-            # where each connection stands, for whoever looks into it
+            # for whoever looks into it
             with contextlib.suppress(Exception):
-                print(f"# holdc: {self.finish(0)}")
+                print(f"# holdc: {self.ask('report')}")
         super().__exit__(kind, value, tb)
         self.p.stdin.close()
         self.p.stdout.close()
+
+
+def check_none_failed(seen):
+    bad = {k: seen[k] for k in FAILURES if seen[k]}
+    if bad:
+        raise AssertionError(f"clients were let down: {bad}")
 
 
 def check_held(result):

@@ -17,8 +17,10 @@ import signal
 import time
 
 import harness
-from harness import SCALE, Echod, equal, serial, timeout, wait_attached
-from killing import Holders, Mortal, Wire, check_held, longest_ms
+from harness import (
+    SCALE, Echod, equal, serial, timeout, wait_attached, wait_for)
+from killing import (
+    FAILURES, Holders, Mortal, Wire, check_held, longest_ms)
 from runner import note
 
 # One backend echoes at once. The other lets each request wait, so that there
@@ -52,26 +54,30 @@ def holders(wire, number, connections=CONNECTIONS):
 class Killing:
     """A series of kills at random moments, and the pauses that they cost."""
 
-    def __init__(self, clients, rng, kills=KILLS):
+    def __init__(self, clients, rng, kills):
         self.clients, self.rng, self.kills = clients, rng, kills
         self.pauses = []
 
     def moment(self):
         """Wait for the next moment to kill: any, so there is no condition."""
-        time.sleep(self.rng.choice((0.05, 0.5, 1)) * self.rng.random())
+        time.sleep(self.rng.choice((0.05, 0.3, 1)) * self.rng.random())
 
-    def run(self, kill):
-        """kill() does it; returns when what it killed is back."""
+    def run(self, kill, look):
+        """kill() does it, at once; look() judges what came after it, once the
+        clients have all that they waited for."""
         for n in range(self.kills):
             self.moment()
             self.pauses.append(longest_ms(self.clients.mark()))
             kill()
             if self.rng.randrange(100) >= IMPATIENT or n == self.kills - 1:
                 self.clients.recovered(RECOVER_S)
+                look()
         self.pauses.append(longest_ms(self.clients.mark()))
 
-    def report(self, what, result):
-        """The first pause is from before the first kill."""
+    def finish(self, what):
+        """End the clients, judge what they saw; print the pauses, the first of
+        which is from before the first kill."""
+        result = self.clients.finish(RECOVER_S + 10)
         note(f"{what}: {self.kills} kills, {result['connections']} clients, "
              f"{result['opened']} connections, {result['requests']} requests, "
              f"{result['bytes_in'] >> 20} MiB echoed")
@@ -80,6 +86,7 @@ class Killing:
         pause = result["pause"]
         note(f"of all pauses: median {pause['p50_ms']} ms, 99 % "
              f"{pause['p99_ms']} ms, longest {pause['max_ms']} ms")
+        check_held(result)
 
 
 @contextlib.contextmanager
@@ -111,18 +118,88 @@ class Echoes:
         return self.stack.__exit__(kind, value, tb)
 
 
-def test_no_kill():
-    """What all others are compared with: the tools, without any kill."""
+def nothing_left(d):
+    """All of the clients ended: neither connections nor their bytes stay."""
+    wait_for("no connection but in TIME-WAIT", lambda: not [
+        c for c in d.connections() if c["state"] != "TIME-WAIT"])
+    memory = d.memory()
+    equal((memory["receive_pool_bytes"], memory["transmit_buffer_bytes"]),
+          (0, 0), "bytes without a connection")
+
+
+def daemon_killed(workers, connections, kills):
     number = seed()
-    with scene(2) as (wire, d), Echoes(d):
-        with holders(wire, number) as clients:
-            clients.ready(60)
-            clients.mark()
-            time.sleep(3)
-            note(f"{clients.mark()}")
-            result = clients.finish(RECOVER_S)
-        check_held(result)
-        note(f"{result['pause']}")
+    with scene(workers) as (wire, d), Echoes(d), \
+            holders(wire, number, connections) as clients:
+        clients.ready(RECOVER_S)
+        killing = Killing(clients, random.Random(number), kills)
+        fewest = connections
+
+        def look():
+            nonlocal fewest
+            said = d.serving()
+            equal(said["lost_in_recovery"], 0, "lost in recovery")
+            fewest = min(fewest, said["recovered_connections"])
+            if said["recovered_connections"] < connections // 2:
+                raise AssertionError(f"few were recovered: {said}")
+
+        killing.run(d.murder, look)
+        killing.finish(f"daemon with {workers} workers")
+        note(f"at least {fewest} connections recovered, none lost")
+        nothing_left(d)
+
+
+@serial
+@timeout(250)
+def test_daemon_with_two_workers_is_killed():
+    daemon_killed(2, CONNECTIONS, KILLS)
+
+
+@serial
+@timeout(250)
+def test_daemon_with_one_worker_is_killed():
+    daemon_killed(1, CONNECTIONS // 2, KILLS // 2)
+
+
+@serial
+@timeout(250)
+def test_backends_are_killed():
+    """echod acknowledges a byte in the frame that echoes it, so its clients may
+    neither lose a byte nor see one twice."""
+    number = seed()
+    with scene(2) as (wire, d), Echoes(d) as echoes, \
+            holders(wire, number) as clients:
+        clients.ready(RECOVER_S)
+        rng = random.Random(number)
+        killing = Killing(clients, rng, KILLS)
+
+        def kill():
+            victim = rng.choice(echoes.running)
+            victim.check_alive()
+            victim.kill(signal.SIGKILL)
+            victim.spawn()
+
+        killing.run(kill, d.check_alive)
+        if d.counter("redelivered") == 0:
+            raise AssertionError("no kill struck a request: nothing was shown")
+        killing.finish("backends")
+        nothing_left(d)
+
+
+@serial
+def test_holdc_notices():
+    """A daemon that is stopped for good: the clients say so, each of them."""
+    with scene(1) as (wire, d), Echoes(d), \
+            Holders(wire, (PORT,), 20, "--think", "5:20", "--timeout", 2) as c:
+        c.ready(RECOVER_S)
+        os.kill(d.pid, signal.SIGKILL)
+        d.p.wait()
+        d.configure({"other": {"port": 9}})
+        os.truncate(f"{d.dir}/state/arena", 0)
+        d.spawn()
+        result = c.finish(RECOVER_S)
+        equal(result["ok"], False)
+        equal(sum(result[what] for what in FAILURES), 20, f"failed: {result}")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,16 @@ no wrong byte, no connection lost over a restart, a kill, a watchdog's kill.
 import atexit
 import contextlib
 import ctypes
+import json
 import os
 import re
 import shutil
 import signal
 import tempfile
+import threading
 
 import harness
-from harness import VIP4, VIP6, conf_block, contains, equal, serial, wait_for
+from harness import VIP4, VIP6, conf_block, contains, equal, wait_for
 from killing import Holders, Wire, check_held, longest_ms
 from nspawn import Machine, install
 from runner import Skip, note, timeout
@@ -25,7 +27,6 @@ from runner import Skip, note, timeout
 PORT = 7
 CONF = "usr/local/etc/xtcpd.conf"
 UNIT = "xtcpd.service"
-ECHO = "xtcp-echod@%d"
 CLIENTS = 300
 RECOVER_S = 60
 
@@ -42,14 +43,17 @@ class Stage:
         install(cls.path)
 
 
-def conf(**group):
-    """The configuration of a machine, all else as installed."""
+def conf(more=None, **group):
+    """The configuration of a machine; more: another group."""
+    groups = {"echo": {"port": PORT, **group}}
+    if more:
+        groups["more"] = more
     return conf_block({
         "max-connections": 20000,
         "workers": 2,
         "tun": {"xtcp0": {"vip": [VIP4, VIP6]}},
         "control": {}, "attach": {},
-        "pool": {"main": {"group": {"echo": {"port": PORT, **group}}}},
+        "pool": {"main": {"group": groups}},
     })
 
 
@@ -64,8 +68,12 @@ def machine(text=None, started=True):
         yield m
 
 
+def ctl(m, *args):
+    return json.loads(m.run("xtcpctl", "--json", *args).stdout)
+
+
 def info(m):
-    return harness.json.loads(m.run("xtcpctl", "--json", "show", "info").stdout)
+    return ctl(m, "show", "info")
 
 
 def pid_of(m):
@@ -76,9 +84,7 @@ def start_backend(m):
     """xtcp-echod as a unit of its own, that serves."""
     m.run("systemd-run", "--quiet", "--unit=echod", "xtcp-echod", "-p", PORT)
     wait_for("the backend is attached", lambda: [
-        b for b in harness.json.loads(m.run("xtcpctl", "--json", "show",
-                                            "backends").stdout)
-        if b["streams_up"] >= 2])
+        b for b in ctl(m, "show", "backends") if b["streams_up"] >= 2])
 
 
 @contextlib.contextmanager
@@ -90,7 +96,7 @@ def traffic(m, clients=CLIENTS):
             "--think", "20:4000", "--timeout", RECOVER_S,
             within=RECOVER_S) as holders:
         holders.ready(RECOVER_S)
-        wait_for("traffic", lambda: holders.stat()["requests"] > clients)
+        holders.busy(clients)
         yield holders
         result = holders.finish(RECOVER_S + 10)
         check_held(result)
@@ -109,7 +115,7 @@ def disturb(m, clients, what, times=3):
             pid_of(m) not in (0, old)), within=40)
         clients.recovered(RECOVER_S)
         pauses.append(longest_ms(clients.stat()))
-        wait_for("traffic", lambda: clients.stat()["requests"] > CLIENTS)
+        clients.busy(CLIENTS)
     note("longest pauses: " + " ".join(f"{p:.0f}" for p in pauses) + " ms")
 
 
@@ -225,17 +231,24 @@ def test_watchdog_restarts_a_stopped_daemon():
             none_lost(m)
 
 
-PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_O_EXITKILL = 0x4206, 0x4207, 1 << 20
+PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
+WALL = 0x40000000
 
 
 def hang_thread(tid):
-    """Stop one thread of a process, as one that is stuck would be."""
+    """Stop one thread of a process, as one that is stuck would be; and see to
+    it, as its tracer, that it can die."""
     libc = harness.libc
     libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p,
                             ctypes.c_void_p]
     for request in PTRACE_SEIZE, PTRACE_INTERRUPT:
         if libc.ptrace(request, tid, None, None):
             raise OSError(ctypes.get_errno(), "ptrace")
+
+    def reap():
+        while not os.WIFSIGNALED(os.waitpid(tid, WALL)[1]):
+            pass
+    threading.Thread(target=reap, daemon=True).start()
 
 
 @timeout(150)
@@ -256,12 +269,10 @@ def test_watchdog_restarts_a_daemon_with_a_stuck_worker():
 def test_reload_under_traffic():
     with machine() as m, traffic(m) as clients:
         before = pid_of(m)
-        m.write(CONF, conf().replace('group "echo"', 'group "more" {\n'
-                                     '    port = 9\n}\ngroup "echo"'))
+        m.write(CONF, conf(more={"port": PORT + 1}))
         m.run("systemctl", "reload", "xtcpd")
-        groups = harness.json.loads(
-            m.run("xtcpctl", "--json", "show", "groups").stdout)
-        equal(sorted(g["name"] for g in groups), ["echo", "more"])
+        wait_for("the new group is there", lambda: [
+            g["name"] for g in ctl(m, "show", "groups")] == ["echo", "more"])
         m.write(CONF, "frobnicate = 1\n")
         m.run("systemctl", "reload", "xtcpd", check=False)
         wait_for("the journal says what is wrong", lambda: [
@@ -269,7 +280,7 @@ def test_reload_under_traffic():
         equal(pid_of(m), before)
         equal(m.show(UNIT, "ActiveState")["ActiveState"], "active")
         clients.mark()
-        wait_for("traffic", lambda: clients.stat()["requests"] > CLIENTS)
+        clients.busy(CLIENTS)
 
 
 def test_stop_leaves_nothing():

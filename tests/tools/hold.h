@@ -94,6 +94,7 @@ struct hold_incident {
 struct hold_stats {
 	struct hold_tally all, mark;
 	uint32_t marks;
+	bool ended; /* the rush of last requests says nothing of pauses */
 	uint32_t n_incidents;
 	struct hold_incident incidents[HOLD_FAILURES_MAX];
 	uint64_t wrong_bytes;

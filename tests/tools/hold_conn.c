@@ -29,6 +29,8 @@
 #define HOLD_READS 4
 /* A bulk connection's pause is this much shorter than that of the others. */
 #define HOLD_BULK_HASTE 16u
+/* Last requests at a time, for each handshake at a time. */
+#define HOLD_LAST 4u
 
 enum hold_draw { DRAW_SIZE, DRAW_THINK, DRAW_LIFE, DRAW_KIND };
 
@@ -332,6 +334,14 @@ static void hold_conn_open(struct hold *h, struct hold_conn *c)
 
 /* --- what drives it */
 
+/* The last requests come in turn: they are no test of endurance. */
+static bool hold_conn_is_due(const struct hold *h, const struct hold_conn *c)
+{
+	if (h->finishing)
+		return h->by_state[HOLD_ENDING] < h->opt.opening * HOLD_LAST;
+	return c->due_us <= h->now_us;
+}
+
 void hold_conn_tick(struct hold *h, struct hold_conn *c)
 {
 	if (c->state == HOLD_CLOSED) {
@@ -340,8 +350,7 @@ void hold_conn_tick(struct hold *h, struct hold_conn *c)
 		else if (c->due_us <= h->now_us &&
 			 h->by_state[HOLD_CONNECTING] < h->opt.opening)
 			hold_conn_open(h, c);
-	} else if (c->state == HOLD_IDLE &&
-		   (c->due_us <= h->now_us || h->finishing)) {
+	} else if (c->state == HOLD_IDLE && hold_conn_is_due(h, c)) {
 		hold_conn_request(h, c);
 	}
 }

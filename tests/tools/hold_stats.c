@@ -91,7 +91,8 @@ void hold_tally_begin(struct hold_tally *t, uint64_t now_us)
 
 void hold_stats_pause(struct hold_stats *s, uint64_t us)
 {
-	hold_histogram_add(&s->all.pause, us);
+	if (!s->ended)
+		hold_histogram_add(&s->all.pause, us);
 	hold_histogram_add(&s->mark.pause, us);
 }
 

@@ -14,6 +14,7 @@
  *	(start)	{"ready": ...}	when all connections were established
  *	stat	{"stat": n, ...}	what was seen since the last mark
  *	mark	{"mark": n, ...}	the same; and a new mark begins
+ *	report	{"ok": ...}	what was seen of all, with what went wrong
  *	finish	{"ok": ...}	each connection sends a last request with a FIN
  *				behind it, and waits for reply and FIN; the end
  *
@@ -75,6 +76,7 @@ static uint64_t hold_clock_us(void)
 static void hold_finish(struct hold *h)
 {
 	h->finishing = true;
+	h->stats.ended = true;
 }
 
 static void hold_command(struct hold *h, const char *line)
@@ -85,6 +87,8 @@ static void hold_command(struct hold *h, const char *line)
 		hold_stats_print(h, "mark", stdout);
 		h->stats.marks++;
 		hold_tally_begin(&h->stats.mark, h->now_us);
+	} else if (strcmp(line, "report") == 0) {
+		(void)hold_result_print(h, stdout);
 	} else if (strcmp(line, "finish") == 0) {
 		hold_finish(h);
 	} else {

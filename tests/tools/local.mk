@@ -8,6 +8,7 @@ check_PROGRAMS += \
 	tests/tools/apicall \
 	tests/tools/bulkc \
 	tests/tools/bulkd \
+	tests/tools/fillarena \
 	tests/tools/holdc \
 	tests/tools/httpd \
 	tests/tools/impair \
@@ -19,6 +20,8 @@ tests_tools_apicall_LDADD = src/lib/libxtcp.la
 tests_tools_bulkc_SOURCES = tests/tools/bulkc.c $(tools_bulk)
 tests_tools_bulkd_SOURCES = tests/tools/bulkd.c $(tools_bulk)
 tests_tools_bulkd_LDADD = src/lib/libxtcp.la
+tests_tools_fillarena_SOURCES = tests/tools/fillarena.c tests/tools/pattern.h
+tests_tools_fillarena_LDADD = src/stack/libstack.la src/arena/libarena.la src/base/libbase.la
 tests_tools_holdc_SOURCES = \
 	tests/tools/hold.h \
 	tests/tools/hold_conn.c \
@@ -38,11 +41,14 @@ tests_tools_vstack_SOURCES = tests/tools/vstack.c
 tests_tools_vstack_LDADD = src/stack/libstack.la src/arena/libarena.la src/base/libbase.la
 
 EXTRA_DIST += \
+	bench/recovery \
 	bench/referee \
 	tests/net/capture.py \
 	tests/net/outlive.py \
 	tests/net/frames.py \
 	tests/net/harness.py \
+	tests/net/killing.py \
+	tests/net/nspawn.py \
 	tests/net/referee.py \
 	tests/net/runner.py \
 	tests/net/test_backends.py \
@@ -50,9 +56,11 @@ EXTRA_DIST += \
 	tests/net/test_config.py \
 	tests/net/test_impair.py \
 	tests/net/test_fdstore.py \
+	tests/net/test_kill.py \
 	tests/net/test_operation.py \
 	tests/net/test_supervise.py \
 	tests/net/test_referee.py \
+	tests/net/test_systemd.py \
 	tests/net/test_tshark.py \
 	tests/packet/client.py \
 	tests/packet/live.py \
