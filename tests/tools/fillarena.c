@@ -74,7 +74,7 @@ static void fill_rec(const struct fill *f, struct rec *r, uint32_t i)
 	r->vip = f->vip;
 	r->flags = REC_TS | REC_WSCALE | REC_SACK;
 	r->wscale = 7 << 4 | 7;
-	r->group = f->group & 0xfff;
+	r->group = f->group & 0xfffu;
 	r->rcv_adv_units = 16;
 	r->last_active = (uint32_t)(f->now_us / (REC_TICK_MS * USEC_PER_MSEC));
 	r->mss = 1448;
