@@ -414,6 +414,17 @@ int deliver_eof_again(struct group *g, uint32_t ri)
 	return 0;
 }
 
+static uint64_t deliver_granted(const struct blk *blk)
+{
+	return (uint64_t)blk->app_granted_hi << 32 | blk->app_granted_lo;
+}
+
+static void deliver_note_granted(struct blk *blk, uint64_t limit)
+{
+	blk->app_granted_hi = (uint32_t)(limit >> 32);
+	blk->app_granted_lo = (uint32_t)limit;
+}
+
 static int deliver_credit_frame(struct delivery *d, uint64_t limit)
 {
 	struct bstream *s = group_told(d->g, d->rec);
@@ -426,8 +437,7 @@ static int deliver_credit_frame(struct delivery *d, uint64_t limit)
 		return deliver_wait(d, s);
 	}
 	deliver_simple(d->g, d->ri, s, FRAME_CREDIT, limit, 0);
-	d->blk->app_granted_hi = (uint32_t)(limit >> 32);
-	d->blk->app_granted_lo = (uint32_t)limit;
+	deliver_note_granted(d->blk, limit);
 	groups_count(d->g->gs, WC_credit_sent);
 	return 0;
 }
@@ -452,15 +462,26 @@ static uint64_t deliver_limit(const struct group *g, uint32_t ri)
 
 static int deliver_credit_due(struct delivery *d)
 {
-	uint64_t granted =
-		(uint64_t)d->blk->app_granted_hi << 32 | d->blk->app_granted_lo;
 	uint64_t limit = deliver_limit(d->g, d->ri);
 
-	if (limit <= granted) {
+	if (limit <= deliver_granted(d->blk)) {
 		d->blk->app_flags &= (uint8_t)~APP_CREDIT_DUE;
 		return 0;
 	}
 	return deliver_credit_frame(d, limit);
+}
+
+void deliver_grant(struct group *g, uint32_t ri, struct bstream *s)
+{
+	struct blk *blk = groups_blk(g->gs, list_rec(g, ri));
+	uint64_t limit = deliver_limit(g, ri);
+
+	if (blk) {
+		limit = max_u64(limit, deliver_granted(blk));
+		deliver_note_granted(blk, limit);
+	}
+	deliver_simple(g, ri, s, FRAME_CREDIT, limit, 0);
+	groups_count(g->gs, WC_credit_sent);
 }
 
 /* All that is due, in order. -EAGAIN: something is left, see wait_on. */

@@ -30,6 +30,9 @@ void deliver_release(struct group *g, uint32_t ri);
 /* Serve a list in order, until one must wait on. */
 void deliver_list(struct group *g, struct conn_list *list);
 
+/* Tell s, which asked for it, how far it may reply (FRAME_F_SHORT). */
+void deliver_grant(struct group *g, uint32_t ri, struct bstream *s);
+
 /* After an acknowledgement by the client: CREDIT when frame.h says so. */
 void deliver_credit(struct group *g, uint32_t ri);
 

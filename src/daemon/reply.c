@@ -188,6 +188,8 @@ static int reply_on_reply(const struct reply *r)
 			return reply_gone(r->s, r->f, -ESTALE);
 		}
 	}
+	if (r->f->flags & FRAME_F_SHORT)
+		deliver_grant(r->g, r->ri, r->s);
 	skip = reply_skip(r);
 	if (skip < 0) {
 		groups_count(r->gs, WC_frame_bad_state);

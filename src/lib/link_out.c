@@ -67,13 +67,24 @@ static size_t conn_room(const struct conn *c)
 		       : 0;
 }
 
+/* Of a REPLY of len bytes. In the resynchronisation a poor one asks for credit. */
+static uint8_t link_reply_flags(const struct link *l, const struct conn *c,
+				size_t len)
+{
+	if (!l->resume)
+		return 0;
+	if (l->resync_cd && len == 0 && conn_room(c) < l->half)
+		return FRAME_F_AT | FRAME_F_SHORT;
+	return FRAME_F_AT;
+}
+
 /* One REPLY: acknowledges the last ackd bytes that c has acknowledged. */
 static int link_reply(struct link *l, struct conn *c, uint32_t ackd,
 		      const void *buf, size_t len)
 {
 	const struct frame f = {
 		.type = FRAME_REPLY,
-		.flags = l->resume ? FRAME_F_AT : 0,
+		.flags = link_reply_flags(l, c, len),
 		.group = l->group_id,
 		.conn = c->id,
 		.offset = c->acked - ackd,

@@ -48,6 +48,11 @@
  * limit where it chooses. Being a function of the stream position alone, the
  * limit needs no memory in an idle connection. A limit is never taken back.
  *
+ * A CREDIT that was on a stream that is lost comes no more, and it may have been
+ * the last: so a backend that attaches again and has less than H left of a
+ * connection asks by FRAME_F_SHORT, in the empty REPLY (see Resumption); the
+ * answer is CREDIT.
+ *
  * A frame with FRAME_F_FIRST says where a (new) backend goes on: una is
  * frame_addr.send_offset, and `aux` of its header is how many reply bytes
  * beyond una xtcpd has taken already, so the next reply byte has the position
@@ -145,6 +150,8 @@ enum frame_flag {
 	FRAME_F_FATAL = 1 << 3,
 	/* REPLY: aux is the position of the payload (see Resumption). */
 	FRAME_F_AT = 1 << 4,
+	/* REPLY: the sender wants to be told its limit (see Credit). */
+	FRAME_F_SHORT = 1 << 6,
 };
 
 /* On the wire; every frame begins with it. */

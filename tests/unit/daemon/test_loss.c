@@ -323,6 +323,39 @@ START_TEST(test_reply_at_a_position_is_taken_once)
 }
 END_TEST
 
+/* CREDIT went with the old stream, and the client acknowledges nothing more. */
+START_TEST(test_returning_backend_that_is_short_is_told_its_limit)
+{
+	struct frame f;
+
+	peer_attach(&a, 1);
+	rig_connect(&c1, 1000);
+	peer_request(&c1, "get");
+	peer_expect_data(&a, "get", FRAME_F_FIRST);
+	f = (struct frame){ .type = FRAME_REPLY,
+			    .flags = FRAME_F_AT,
+			    .group = PEER_GROUP,
+			    .conn = a.f.conn,
+			    .ackd = 3 };
+	peer_send(&a, f, "hello", 5);
+	rig_expect(&c1, TH_ACK | TH_PSH);
+	rig_ack(&c1);
+	peer_pump();
+	peer_die(&a);
+	peer_attach(&a, 1);
+	f.offset += f.ackd;
+	f.ackd = 0;
+	f.aux = 5;
+	peer_send(&a, f, NULL, 0);
+	peer_expect_nothing(&a);
+	f.flags |= FRAME_F_SHORT;
+	peer_send(&a, f, NULL, 0);
+	peer_expect(&a, FRAME_CREDIT);
+	ck_assert_uint_eq(a.f.conn, f.conn);
+	ck_assert_uint_ge(a.f.offset, frame_send_limit(5, CONN_HALF_BYTES));
+}
+END_TEST
+
 UNIT_MAIN("daemon/loss",
 	  UNIT_CASE("loss", up, down, test_loss_redelivers_elsewhere,
 		    test_loss_redelivers_on_return,
@@ -335,6 +368,7 @@ UNIT_MAIN("daemon/loss",
 	  UNIT_CASE("credit", up, down,
 		    test_full_stream_makes_its_connections_wait,
 		    test_credit_is_sent_when_the_limit_grows,
+		    test_returning_backend_that_is_short_is_told_its_limit,
 		    test_stream_credit_is_granted_anew,
 		    test_reply_that_does_not_fit_is_held_and_goes_on,
 		    test_reply_at_a_position_is_taken_once))

@@ -109,6 +109,36 @@ START_TEST(test_resent_replies_keep_to_the_new_credit)
 }
 END_TEST
 
+/* A CREDIT may have gone with the stream that was lost, and be the last. */
+START_TEST(test_resumption_asks_for_credit_where_it_is_short)
+{
+	int cd = fake_connect_text(&k, 7, "abc");
+
+	fake_connect_text(&k, 8, "abc"); /* has not used any */
+	ck_assert_int_eq(fake_send_bytes(&k, cd, 3, FAKE_WINDOW), FAKE_WINDOW);
+	ck_assert_int_eq(fake_send_bytes(&k, cd, 0, 1), -EAGAIN);
+	fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
+	fake_drop(&k.s[0]);
+	fake_reaccept(&k);
+	fake_expect(&k, &k.s[0], FRAME_REPLY, NULL); /* again */
+	for (int i = 0; i < 2; i++) {
+		struct frame f = fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
+
+		ck_assert_uint_eq(f.length, 0);
+		ck_assert_uint_eq(f.flags, f.conn == 7
+						   ? FRAME_F_AT | FRAME_F_SHORT
+						   : FRAME_F_AT);
+	}
+	fake_expect(&k, &k.s[0], FRAME_PING, NULL);
+	fake_credit(&k.s[0], 7, FAKE_WINDOW + 1000, 0);
+	fake_pump(&k);
+	ck_assert_int_eq(fake_send_bytes(&k, cd, 0, 1000), 1000);
+	/* Not outside of the resumption. */
+	ck_assert_uint_eq(fake_expect(&k, &k.s[0], FRAME_REPLY, NULL).flags,
+			  FRAME_F_AT);
+}
+END_TEST
+
 START_TEST(test_redelivery_is_trimmed_to_what_is_new)
 {
 	char buf[64];
@@ -326,6 +356,7 @@ UNIT_MAIN("lib/resume",
 		    test_unconfirmed_replies_are_sent_again,
 		    test_confirmed_replies_are_not_sent_again,
 		    test_resent_replies_keep_to_the_new_credit,
+		    test_resumption_asks_for_credit_where_it_is_short,
 		    test_redelivery_is_trimmed_to_what_is_new,
 		    test_connection_gone_meanwhile_is_reset,
 		    test_connection_served_elsewhere_is_a_new_one,
