@@ -141,6 +141,9 @@ void hold_conn_event(struct hold *h, struct hold_conn *c, uint32_t events);
 /* Out of patience with it. */
 void hold_conn_expire(struct hold *h, struct hold_conn *c);
 
+/* Its local port; 0: none. */
+uint16_t hold_conn_port(const struct hold_conn *c);
+
 /* Does the connection wait for something from the other side? */
 static inline bool hold_conn_waits(const struct hold_conn *c)
 {

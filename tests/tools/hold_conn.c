@@ -105,6 +105,16 @@ static void hold_conn_close(struct hold_conn *c)
 	c->fd = -1;
 }
 
+uint16_t hold_conn_port(const struct hold_conn *c)
+{
+	struct sockaddr_in6 sa = { 0 };
+	socklen_t len = sizeof(sa);
+
+	if (c->fd < 0 || getsockname(c->fd, (struct sockaddr *)&sa, &len) < 0)
+		return 0;
+	return ntohs(sa.sin6_port); /* at the same place in both families */
+}
+
 static void hold_conn_fail(struct hold *h, struct hold_conn *c,
 			   enum hold_failure what, int err)
 {
@@ -114,17 +124,13 @@ static void hold_conn_fail(struct hold *h, struct hold_conn *c,
 		.err = err,
 		.conn = c->number,
 		.life = c->life,
+		.port = hold_conn_port(c),
 		.at_us = h->now_us - h->stats.all.began_us,
 		.sent = c->sent,
 		.received = c->received,
 		.waited_us = hold_conn_waits(c) ? h->now_us - c->began_us : 0,
 	};
-	struct sockaddr_in6 sa = { 0 };
-	socklen_t len = sizeof(sa);
 
-	/* the port is at the same place in both families */
-	if (c->fd >= 0 && getsockname(c->fd, (struct sockaddr *)&sa, &len) == 0)
-		incident.port = ntohs(sa.sin6_port);
 	hold_stats_fail(&h->stats, &incident);
 	hold_conn_close(c);
 	hold_conn_state(h, c, HOLD_FAILED);

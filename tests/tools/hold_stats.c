@@ -132,7 +132,7 @@ static void hold_tally_print(const struct hold_tally *t, FILE *out)
 /* What is outstanding: the longest wait, and how many began before the mark. */
 static void hold_waiting_print(const struct hold *h, FILE *out)
 {
-	uint64_t oldest = h->now_us;
+	const struct hold_conn *longest = NULL;
 	uint32_t before = 0, waiting = 0;
 
 	for (uint32_t i = 0; i < h->opt.connections; i++) {
@@ -142,12 +142,21 @@ static void hold_waiting_print(const struct hold *h, FILE *out)
 			continue;
 		waiting++;
 		before += c->began_us < h->stats.mark.began_us;
-		if (c->began_us < oldest)
-			oldest = c->began_us;
+		if (!longest || c->began_us < longest->began_us)
+			longest = c;
 	}
 	fprintf(out,
 		", \"waiting\": %u, \"before_mark\": %u, \"oldest_ms\": %.1f",
-		waiting, before, (double)(h->now_us - oldest) / 1e3);
+		waiting, before,
+		longest ? (double)(h->now_us - longest->began_us) / 1e3 : 0);
+	if (longest)
+		fprintf(out,
+			", \"oldest\": {\"conn\": %u, \"life\": %u, \"port\": %u, "
+			"\"allowed\": %llu, \"sent\": %llu, \"received\": %llu}",
+			longest->number, longest->life, hold_conn_port(longest),
+			(unsigned long long)longest->allowed,
+			(unsigned long long)longest->sent,
+			(unsigned long long)longest->received);
 }
 
 static void hold_states_print(const struct hold *h, FILE *out)
