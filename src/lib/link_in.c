@@ -278,6 +278,14 @@ static bool link_is_same(const struct link *l, const struct conn *c,
 	return !l->resume || in->next <= c->snd_pos; /* replied elsewhere */
 }
 
+/* The connection's credit reaches up to limit, or further. */
+static void link_raise_limit(struct group *g, struct conn *c, uint64_t limit)
+{
+	c->snd_limit = max_u64(c->snd_limit, limit);
+	if (c->snd_limit > c->snd_pos && !conn_is_queued(c, CONN_Q_WRITE))
+		group_conn_writable(g, c);
+}
+
 /*
  * The connection of a frame with FRAME_F_FIRST: the one we have, or a new
  * one. NULL: memory is short.
@@ -312,8 +320,7 @@ static struct conn *link_introduce(struct link *l, const struct frame *f,
 	c->link = (uint16_t)l->index;
 	if (!l->resume)
 		c->snd_pos = in->next; /* what was under way is lost */
-	c->snd_limit =
-		max_u64(c->snd_limit, frame_send_limit(in->una, l->half));
+	link_raise_limit(g, c, frame_send_limit(in->una, l->half));
 	return c;
 }
 
@@ -435,9 +442,7 @@ static int link_on_credit(struct link *l, const struct frame *f)
 	c = conn_find(&g->conns, f->conn);
 	if (!c || c->flags & CONN_F_CLOSED)
 		return 0;
-	c->snd_limit = max_u64(c->snd_limit, f->offset);
-	if (c->snd_limit > c->snd_pos && !conn_is_queued(c, CONN_Q_WRITE))
-		group_conn_writable(g, c);
+	link_raise_limit(g, c, f->offset);
 	return 0;
 }
 

@@ -109,18 +109,27 @@ START_TEST(test_resent_replies_keep_to_the_new_credit)
 }
 END_TEST
 
-/* A CREDIT may have gone with the stream that was lost, and be the last. */
-START_TEST(test_resumption_asks_for_credit_where_it_is_short)
+/* Has used its credit, and lost its stream. */
+static int short_of_credit(void)
 {
 	int cd = fake_connect_text(&k, 7, "abc");
 
-	fake_connect_text(&k, 8, "abc"); /* has not used any */
+	fake_connect_text(&k, 8, "abc"); /* has used none */
 	ck_assert_int_eq(fake_send_bytes(&k, cd, 3, FAKE_WINDOW), FAKE_WINDOW);
 	ck_assert_int_eq(fake_send_bytes(&k, cd, 0, 1), -EAGAIN);
 	fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
 	fake_drop(&k.s[0]);
 	fake_reaccept(&k);
 	fake_expect(&k, &k.s[0], FRAME_REPLY, NULL); /* again */
+	fake_expect(&k, &k.s[0], FRAME_PING, NULL);
+	return cd;
+}
+
+/* A CREDIT may have gone with the stream that was lost, and be the last. */
+START_TEST(test_resumption_asks_for_credit_where_it_is_short)
+{
+	int cd = short_of_credit();
+
 	for (int i = 0; i < 2; i++) {
 		struct frame f = fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
 
@@ -129,13 +138,31 @@ START_TEST(test_resumption_asks_for_credit_where_it_is_short)
 						   ? FRAME_F_AT | FRAME_F_SHORT
 						   : FRAME_F_AT);
 	}
-	fake_expect(&k, &k.s[0], FRAME_PING, NULL);
 	fake_credit(&k.s[0], 7, FAKE_WINDOW + 1000, 0);
 	fake_pump(&k);
 	ck_assert_int_eq(fake_send_bytes(&k, cd, 0, 1000), 1000);
 	/* Not outside of the resumption. */
 	ck_assert_uint_eq(fake_expect(&k, &k.s[0], FRAME_REPLY, NULL).flags,
 			  FRAME_F_AT);
+}
+END_TEST
+
+START_TEST(test_first_tells_a_waiting_sender_of_its_room)
+{
+	const struct frame f = { .type = FRAME_DATA,
+				 .flags = FRAME_F_FIRST,
+				 .group = 9,
+				 .conn = 7,
+				 .offset = 3 };
+	struct frame_addr addr = fake_addr(7, 4, FAKE_WINDOW);
+	struct xtcp_event ev;
+	int cd = short_of_credit();
+
+	ck_assert_int_eq(xtcp_ctx_poll(k.ctx, &ev, 1, 0), 0);
+	fake_send(&k.s[0], f, &addr, sizeof(addr));
+	ck_assert_int_eq(xtcp_ctx_poll(k.ctx, &ev, 1, 1000), 1);
+	ck_assert_int_eq(ev.cd, cd);
+	ck_assert_uint_eq(ev.events, XTCP_EV_WRITE);
 }
 END_TEST
 
@@ -357,6 +384,7 @@ UNIT_MAIN("lib/resume",
 		    test_confirmed_replies_are_not_sent_again,
 		    test_resent_replies_keep_to_the_new_credit,
 		    test_resumption_asks_for_credit_where_it_is_short,
+		    test_first_tells_a_waiting_sender_of_its_room,
 		    test_redelivery_is_trimmed_to_what_is_new,
 		    test_connection_gone_meanwhile_is_reset,
 		    test_connection_served_elsewhere_is_a_new_one,
