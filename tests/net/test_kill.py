@@ -127,9 +127,9 @@ def nothing_left(d):
           (0, 0), "bytes without a connection")
 
 
-def daemon_killed(workers, connections, kills):
+def daemon_killed(workers, connections, kills, supervised):
     number = seed()
-    with scene(workers) as (wire, d), Echoes(d), \
+    with scene(workers, supervised) as (wire, d), Echoes(d), \
             holders(wire, number, connections) as clients:
         clients.ready(RECOVER_S)
         killing = Killing(clients, random.Random(number), kills)
@@ -144,21 +144,23 @@ def daemon_killed(workers, connections, kills):
                 raise AssertionError(f"few were recovered: {said}")
 
         killing.run(d.murder, look)
-        killing.finish(f"daemon with {workers} workers")
+        killing.finish(f"daemon with {workers} workers, started again " +
+                       ("by --supervise" if supervised else "anew"))
         note(f"at least {fewest} connections recovered, none lost")
         nothing_left(d)
 
 
 @serial
 @timeout(250)
-def test_daemon_with_two_workers_is_killed():
-    daemon_killed(2, CONNECTIONS, KILLS)
+def test_supervised_daemon_with_two_workers_is_killed():
+    daemon_killed(2, CONNECTIONS, KILLS, True)
 
 
 @serial
 @timeout(250)
 def test_daemon_with_one_worker_is_killed():
-    daemon_killed(1, CONNECTIONS // 2, KILLS // 2)
+    """Nobody keeps the device: it goes, and is made anew."""
+    daemon_killed(1, CONNECTIONS // 2, KILLS // 2, False)
 
 
 @serial

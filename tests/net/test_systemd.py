@@ -80,6 +80,11 @@ def pid_of(m):
     return int(m.show(UNIT, "MainPID")["MainPID"])
 
 
+def device_of(m):
+    return json.loads(m.run("ip", "-j", "link", "show", "xtcp0").stdout)[0][
+        "ifindex"]
+
+
 def start_backend(m):
     """xtcp-echod as a unit of its own, that serves."""
     m.run("systemd-run", "--quiet", "--unit=echod", "xtcp-echod", "-p", PORT)
@@ -105,7 +110,7 @@ def traffic(m, clients=CLIENTS):
 
 def disturb(m, clients, what, times=3):
     """Do it, and wait until the clients have what they waited for."""
-    pauses = []
+    pauses, device = [], device_of(m)
     for _ in range(times):
         before = pid_of(m)
         clients.mark()
@@ -116,6 +121,7 @@ def disturb(m, clients, what, times=3):
         clients.recovered(RECOVER_S)
         pauses.append(longest_ms(clients.stat()))
         clients.busy(CLIENTS)
+        equal(device_of(m), device, "the device that was there all the time")
     note("longest pauses: " + " ".join(f"{p:.0f}" for p in pauses) + " ms")
 
 
