@@ -22,6 +22,7 @@ uint64_t arena_layout_hash(void)
 	static const struct siphash_key key = { 0x6c61796f7574, ARENA_VERSION };
 	const uint32_t facts[] = {
 		sizeof(struct arena_header),
+		sizeof(struct arena_group),
 		sizeof(struct rec),
 		sizeof(struct rec6),
 		sizeof(struct blk),
@@ -118,6 +119,11 @@ uint64_t arena_header_check(const struct arena_header *header)
 			       offsetof(struct arena_header, version));
 }
 
+uint32_t arena_recs_per_shard(uint32_t max_connections, uint32_t workers)
+{
+	return (uint32_t)arena_share(max_connections, workers, 1024);
+}
+
 /* For as many workers as the header has. */
 static void arena_header_size(struct arena_header *header,
 			      const struct arena_sizes *sizes)
@@ -125,7 +131,7 @@ static void arena_header_size(struct arena_header *header,
 	uint32_t w = header->workers;
 
 	header->recs_per_shard =
-		(uint32_t)arena_share(sizes->max_connections, w, 1024);
+		arena_recs_per_shard(sizes->max_connections, w);
 	header->rx_chunks_per_shard =
 		(uint32_t)max_u64(64, sizes->rx_bytes / w / CHUNK_BYTES);
 	header->tx_chunks_per_shard =

@@ -56,6 +56,8 @@ enum arena_difference {
  */
 unsigned int arena_compare(const struct arena *arena,
 			   const struct arena_sizes *sizes);
+/* Records of each worker in an arena for so many connections. */
+uint32_t arena_recs_per_shard(uint32_t max_connections, uint32_t workers);
 
 /* Unmap and close; the file stays. Accepts a zeroed arena. */
 void arena_close(struct arena *arena);

@@ -31,6 +31,7 @@
 /* As the stack's groups and their streams: rec.group, rec.slot. */
 #define ARENA_GROUPS_MAX 1024u
 #define ARENA_SLOTS 256u
+#define ARENA_NAME_MAX 64 /* with the NUL */
 
 #define NIL UINT32_MAX
 
@@ -366,6 +367,27 @@ struct arena_vip {
 	uint8_t bytes[16]; /* IPv4: the first four */
 };
 
+enum arena_group_state {
+	ARENA_GROUP_FREE, /* no record names it */
+	ARENA_GROUP_USED,
+	ARENA_GROUP_ENDING, /* removed: its connections are being ended */
+};
+
+/*
+ * Which group a number stands for (rec.group): a restart with another
+ * configuration finds it again by its name. Written by the daemon's
+ * registry: everything else first, `state` last, and before any record
+ * names the number.
+ */
+struct arena_group {
+	char name[ARENA_NAME_MAX];
+	uint64_t instance, pool_bytes; /* of an application's own group */
+	uint16_t port;
+	uint8_t own;
+	uint8_t pad[4];
+	uint8_t state; /* enum arena_group_state */
+};
+
 /* Where the parts of a shard lie, bytes from the arena's start. */
 struct shard_layout {
 	uint64_t recs, recs6, blks, rx_chunks, rx_bytes, tx_chunks, tx_bytes,
@@ -395,6 +417,7 @@ struct arena_header {
 
 	struct arena_shard shards[ARENA_WORKERS_MAX];
 	struct arena_vip vips[ARENA_VIPS_MAX];
+	struct arena_group groups[ARENA_GROUPS_MAX]; /* by number */
 };
 
 _Static_assert(offsetof(struct arena_header, shards) % 64 == 0,

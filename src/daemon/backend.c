@@ -20,10 +20,16 @@
 #define BACKEND_RETRY_MAX_US (5 * USEC_PER_SEC)
 #define BACKEND_HANDSHAKE_US (5 * USEC_PER_SEC)
 
-static struct backend *backend_new(struct group *g, uint64_t owner)
+/* room: a list to take it from, or NULL. */
+static struct backend *backend_new(struct group *g, uint64_t owner,
+				   struct backend **room)
 {
-	struct backend *b = calloc(1, sizeof(*b));
+	struct backend *b = room ? *room : NULL;
 
+	if (b)
+		*room = b->next;
+	else
+		b = calloc(1, sizeof(*b));
 	if (!b)
 		return NULL;
 	b->group = g;
@@ -74,7 +80,42 @@ static uint32_t backend_share(const struct groups *gs, uint32_t limit)
 			  gs->n_workers);
 }
 
-struct backend *backend_set(struct group *g, const struct conf_backend *conf)
+/* Fewer streams are wanted than there are: the newest ones go. */
+static void backend_drop_surplus(struct backend *b)
+{
+	uint32_t n = 0;
+
+	for (struct bstream *s = b->streams; s; s = s->next)
+		n += !s->failed;
+	for (struct bstream *s = b->streams; s && n > b->streams_wanted;
+	     s = s->next) {
+		if (s->failed)
+			continue;
+		bstream_refuse(s, -ESHUTDOWN,
+			       "the backend has fewer streams now");
+		n--;
+	}
+}
+
+static void backend_set_address(struct backend *b, const char *address,
+				const struct sockaddr_storage *sa,
+				socklen_t sa_len)
+{
+	if (b->sa_len == sa_len && memcmp(&b->sa, sa, sa_len) == 0)
+		return;
+	if (b->sa_len)
+		backend_fail_streams(b, -ESHUTDOWN,
+				     "the backend's address was changed");
+	b->sa = *sa;
+	b->sa_len = sa_len;
+	snprintf(b->address, sizeof(b->address), "%s", address);
+	/* What was wrong with the old one says nothing of the new one. */
+	b->backoff_us = BACKEND_RETRY_MIN_US;
+	b->retry_at_us = 0;
+}
+
+struct backend *backend_set(struct group *g, const struct conf_backend *conf,
+			    struct backend **room)
 {
 	uint64_t owner = backend_owner(conf->name);
 	struct backend *b = backend_find(g, owner, false);
@@ -87,19 +128,16 @@ struct backend *backend_set(struct group *g, const struct conf_backend *conf)
 		return NULL;
 	}
 	if (!b)
-		b = backend_new(g, owner);
+		b = backend_new(g, owner, room);
 	if (!b)
 		return NULL;
-	if (b->sa_len &&
-	    (b->sa_len != sa_len || memcmp(&b->sa, &sa, sa_len) != 0))
-		backend_fail_streams(b, -ESHUTDOWN,
-				     "the backend's address was changed");
-	b->sa = sa;
-	b->sa_len = sa_len;
 	snprintf(b->name, sizeof(b->name), "%s", conf->name);
-	snprintf(b->address, sizeof(b->address), "%s", conf->address);
+	backend_set_address(b, conf->address, &sa, sa_len);
 	b->streams_wanted = conf->streams;
+	backend_drop_surplus(b);
 	b->max_inflight = backend_share(g->gs, conf->max_inflight);
+	/* Who waits for a turn may have one by the new limit. */
+	group_has_room(g);
 	return b;
 }
 
@@ -110,7 +148,7 @@ struct backend *backend_attached(struct group *g, uint64_t instance,
 
 	if (b)
 		return b;
-	b = backend_new(g, instance);
+	b = backend_new(g, instance, NULL);
 	if (!b)
 		return NULL;
 	b->attached = true;

@@ -11,10 +11,13 @@
 
 /*
  * The group's backend of this name, made when it is not there, with its
- * settings taken over (an address that changed closes the streams to the
- * old one). Returns NULL without memory.
+ * settings taken over: an address that changed closes the streams to the
+ * old one, and those beyond a smaller number of streams are closed. room: a
+ * list of zeroed ones, of which a new one is taken if there are any; or NULL.
+ * Returns NULL without memory.
  */
-struct backend *backend_set(struct group *g, const struct conf_backend *conf);
+struct backend *backend_set(struct group *g, const struct conf_backend *conf,
+			    struct backend **room);
 
 /* The backend of an attached process, made when it is not there; or NULL. */
 struct backend *backend_attached(struct group *g, uint64_t instance,

@@ -125,12 +125,18 @@ static void conf_fill_name(struct conf_loader *l, cfg_t *sec, char *name,
 
 /* --- tun --------------------------------------------------------------- */
 
-static int conf_find_vip(const struct conf_tun *tun, const struct conf_ip *ip)
+int conf_find_vip(const struct conf_tun *tun, const struct conf_ip *ip)
 {
 	for (uint32_t i = 0; i < tun->n_vips; i++)
 		if (memcmp(&tun->vips[i], ip, sizeof(*ip)) == 0)
 			return (int)i;
 	return -1;
+}
+
+static void conf_add_vip(struct conf_tun *tun, const struct conf_ip *ip)
+{
+	tun->vip_numbers[tun->n_vips] = (uint8_t)tun->n_vips;
+	tun->vips[tun->n_vips++] = *ip;
 }
 
 /* Value i of a list of addresses; false after noting what is wrong. */
@@ -174,7 +180,7 @@ static void conf_fill_vips(struct conf_loader *l, cfg_t *sec)
 				     "vip: %u addresses: at most %d",
 				     opt->nvalues, CONF_VIPS_MAX);
 		else
-			tun->vips[tun->n_vips++] = ip;
+			conf_add_vip(tun, &ip);
 	}
 }
 
@@ -263,6 +269,7 @@ static int conf_fill_group(struct conf_loader *l, cfg_t *sec, uint32_t pool)
 
 	g->pool = pool;
 	l->group_lines[conf->n_groups++] = sec->line;
+	g->id = (uint16_t)conf->n_groups;
 	conf_fill_name(l, sec, g->name, sizeof(g->name));
 	for (uint32_t i = 0; i + 1 < conf->n_groups; i++)
 		if (g->name[0] != '\0' &&
@@ -286,6 +293,7 @@ static int conf_fill_pool(struct conf_loader *l, cfg_t *sec)
 	struct conf_pool *pool = &conf->pools[conf->n_pools++];
 	int rc;
 
+	pool->number = (uint16_t)index;
 	conf_fill_name(l, sec, pool->name, sizeof(pool->name));
 	conf_fill(l, sec, CONF_SEC_POOL, pool);
 	if (pool->throttle_high > 0 && pool->throttle_low > pool->throttle_high)
@@ -432,4 +440,38 @@ void conf_free(struct conf *conf)
 	free(conf->groups);
 	free(conf->pools);
 	free(conf);
+}
+
+const struct conf_group *conf_find_group(const struct conf *conf,
+					 const char *name)
+{
+	for (uint32_t i = 0; i < conf->n_groups; i++)
+		if (strcmp(conf->groups[i].name, name) == 0)
+			return &conf->groups[i];
+	return NULL;
+}
+
+const struct conf_group *conf_group_of(const struct conf *conf, uint16_t id)
+{
+	for (uint32_t i = 0; i < conf->n_groups; i++)
+		if (conf->groups[i].id == id)
+			return &conf->groups[i];
+	return NULL;
+}
+
+const struct conf_pool *conf_find_pool(const struct conf *conf,
+				       const char *name)
+{
+	for (uint32_t i = 0; i < conf->n_pools; i++)
+		if (strcmp(conf->pools[i].name, name) == 0)
+			return &conf->pools[i];
+	return NULL;
+}
+
+const struct conf_pool *conf_pool_of(const struct conf *conf, uint32_t number)
+{
+	for (uint32_t i = 0; i < conf->n_pools; i++)
+		if (conf->pools[i].number == number)
+			return &conf->pools[i];
+	return NULL;
 }

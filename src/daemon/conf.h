@@ -3,9 +3,13 @@
  * conf - the configuration of xtcpd as plain data (xtcpd.conf(5)).
  *
  * A struct conf is built whole from one file, checked, and never changed
- * afterwards: a reload makes a second one and compares. Every key stands in
- * one table in conf.c (name, type, minimum, maximum, default, unit, whether it
- * can change at run time, help).
+ * once it is in force: a reload makes a second one and compares. Every key
+ * stands in one table in conf_keys.c (name, type, minimum, maximum, default,
+ * unit, when it takes effect, help).
+ *
+ * Groups, pools and addresses are known by name; the numbers by which workers
+ * and records know them are the registry's, which notes them here before the
+ * configuration comes into force. conf_load() numbers them in order.
  */
 #ifndef XTCP_DAEMON_CONF_H
 #define XTCP_DAEMON_CONF_H
@@ -29,6 +33,7 @@ struct conf_ip {
 struct conf_tun {
 	char name[16]; /* interface name */
 	struct conf_ip vips[CONF_VIPS_MAX];
+	uint8_t vip_numbers[CONF_VIPS_MAX]; /* as in arena_header.vips */
 	uint32_t n_vips;
 	uint32_t mtu; /* bytes, 1280..65535 */
 	bool offload;
@@ -62,6 +67,7 @@ struct conf_backend {
 
 struct conf_group {
 	char name[CONF_NAME_MAX];
+	uint16_t id;
 	uint32_t pool; /* index into conf.pools */
 	uint16_t port;
 	uint64_t vip_mask; /* bit i: vips[i]; all ones: every VIP */
@@ -87,6 +93,7 @@ struct conf_group {
 
 struct conf_pool {
 	char name[CONF_NAME_MAX];
+	uint16_t number;
 	uint64_t receive_buffer_bytes;
 	uint32_t throttle_high; /* per cent of receive_buffer */
 	uint32_t throttle_low;
@@ -108,7 +115,7 @@ struct conf {
 	struct sockaddr_storage metrics_addr;
 	struct conf_pool *pools; /* heap */
 	uint32_t n_pools;
-	struct conf_group *groups; /* heap; the index is the group id - 1 */
+	struct conf_group *groups; /* heap */
 	uint32_t n_groups;
 };
 
@@ -126,12 +133,26 @@ struct conf *conf_load(const char *path, conf_report report, void *arg);
 /* Accepts NULL. */
 void conf_free(struct conf *conf);
 
+/* By name, or by number; NULL: there is none. */
+const struct conf_group *conf_find_group(const struct conf *conf,
+					 const char *name);
+const struct conf_group *conf_group_of(const struct conf *conf, uint16_t id);
+const struct conf_pool *conf_find_pool(const struct conf *conf,
+				       const char *name);
+const struct conf_pool *conf_pool_of(const struct conf *conf, uint32_t number);
+
+/* Is the address one of the tun's? Returns its index, or -1. */
+int conf_find_vip(const struct conf_tun *tun, const struct conf_ip *ip);
+
 /*
- * What differs between running and wanted that can't change at run time: one
- * line each through report ("KEY: needs a restart"). Returns their count.
+ * What differs between running and wanted: one line each through report, like
+ * "group im: ack-deadline 0 -> 200", with "needs a restart" in those that a
+ * reload can't change. Returns the count of the latter.
  */
-unsigned conf_needs_restart(const struct conf *running,
-			    const struct conf *wanted, conf_report report,
-			    void *arg);
+unsigned conf_diff(const struct conf *running, const struct conf *wanted,
+		   conf_report report, void *arg);
+
+/* What a reload can't change becomes in wanted as it is in running. */
+void conf_keep(const struct conf *running, struct conf *wanted);
 
 #endif

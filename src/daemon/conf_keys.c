@@ -13,18 +13,17 @@ static const char *const ack_names[] = { "deferred", "delivered", "immediate",
 					 NULL };
 static const char *const balance_names[] = { "sticky", "any", "least", NULL };
 static const char *const congestion_names[] = { "cubic", "reno", NULL };
-static const char *const cookies_names[] = { "auto", "always", "never",
-					     NULL };
+static const char *const cookies_names[] = { "auto", "always", "never", NULL };
 static const char *const loss_names[] = { "redeliver", "reset", NULL };
 
 static_assert(CONF_COOKIES_AUTO == 0 && CONF_COOKIES_ALWAYS == 1 &&
 		      CONF_COOKIES_NEVER == 2 && CONF_ACCEPT_AUTO == 0 &&
-		      CONF_ACCEPT_APPLICATION == 1 &&
-		      CONF_ACK_DEFERRED == 0 && CONF_ACK_DELIVERED == 1 &&
-		      CONF_ACK_IMMEDIATE == 2 && CONF_BALANCE_STICKY == 0 &&
-		      CONF_BALANCE_ANY == 1 && CONF_BALANCE_LEAST == 2 &&
-		      CONF_CONGESTION_CUBIC == 0 && CONF_CONGESTION_RENO == 1 &&
-		      CONF_LOSS_REDELIVER == 0 && CONF_LOSS_RESET == 1,
+		      CONF_ACCEPT_APPLICATION == 1 && CONF_ACK_DEFERRED == 0 &&
+		      CONF_ACK_DELIVERED == 1 && CONF_ACK_IMMEDIATE == 2 &&
+		      CONF_BALANCE_STICKY == 0 && CONF_BALANCE_ANY == 1 &&
+		      CONF_BALANCE_LEAST == 2 && CONF_CONGESTION_CUBIC == 0 &&
+		      CONF_CONGESTION_RENO == 1 && CONF_LOSS_REDELIVER == 0 &&
+		      CONF_LOSS_RESET == 1,
 	      "names are indexed by value");
 
 /* Longest time-out: 31 days, far from the end of 32 bits of milliseconds. */
@@ -38,6 +37,11 @@ static_assert(CONF_COOKIES_AUTO == 0 && CONF_COOKIES_ALWAYS == 1 &&
 #define GROUP(member) CONF_SEC_GROUP, offsetof(struct conf_group, member)
 #define METRICS(member) CONF_SEC_METRICS, offsetof(struct conf, member)
 #define BACKEND(member) CONF_SEC_BACKEND, offsetof(struct conf_backend, member)
+/* The column "apply". */
+#define LIVE CONF_AT_RELOAD
+#define RESTART CONF_AT_RESTART
+#define ARENA CONF_AT_NEW_ARENA
+
 #define KEY(place, n, t, lo, hi, d, u, r, names, h) \
 	KEY_(place, n, t, lo, hi, d, u, r, names, h)
 #define KEY_(sec, off, n, t, lo, hi, d, u, r, enum_names, h)            \
@@ -45,107 +49,107 @@ static_assert(CONF_COOKIES_AUTO == 0 && CONF_COOKIES_ALWAYS == 1 &&
 		sec, n, CONF_T_##t, lo, hi, d, u, r, off, enum_names, h \
 	}
 
-/* A row: place, name, type, min, max, default, unit, reload, names, help. */
+/* A row: place, name, type, min, max, default, unit, apply, names, help. */
 #define SOCKET_KEYS(section, path_def, what)                                  \
 	KEY(SOCK(section, path), "socket", PATH, 1,                           \
-	    SIZE_OF(struct conf_socket, path) - 1, path_def, NULL, false,     \
+	    SIZE_OF(struct conf_socket, path) - 1, path_def, NULL, RESTART,   \
 	    NULL, "where " what),                                             \
 		KEY(SOCK(section, mode), "mode", MODE, 0, 0777, "0660", NULL, \
-		    false, NULL, "permissions of the socket"),                \
+		    RESTART, NULL, "permissions of the socket"),              \
 		KEY(SOCK(section, gid), "group", GID, 0, 0, "xtcpd", NULL,    \
-		    false, NULL, "group of users that owns the socket")
+		    RESTART, NULL, "group of users that owns the socket")
 
 /* clang-format off */
 const struct conf_key conf_keys[] = {
 	KEY(TOP(max_connections), "max-connections", U32, 1, 100000000,
-	    "1000000", "connections", false, NULL, "sizes the arena"),
+	    "1000000", "connections", LIVE, NULL, "sizes the arena"),
 	KEY(TOP(workers), "workers", U32, 0, 64,
-	    "0", "threads", false, NULL, "0: one per core"),
+	    "0", "threads", ARENA, NULL, "0: one per core"),
 	KEY(TOP(state_dir), "state-dir", PATH, 1, SIZE_OF(struct conf, state_dir) - 1,
-	    "/run/xtcpd", NULL, false, NULL, "where the arena is kept, on a tmpfs"),
+	    "/run/xtcpd", NULL, RESTART, NULL, "where the arena is kept, on a tmpfs"),
 	KEY(TOP(transmit_buffer_bytes), "transmit-buffer", SIZE, MIB, 1024 * GIB,
-	    "256M", "bytes", false, NULL,
+	    "256M", "bytes", ARENA, NULL,
 	    "bound of all replies that clients have not acknowledged"),
 	KEY(TOP(half_open_max), "half-open-max", U32, 1, 100000000,
-	    "65536", "connections", false, NULL,
+	    "65536", "connections", LIVE, NULL,
 	    "bound of handshakes that are not complete"),
 	KEY(TOP(half_open_per_source), "half-open-per-source", U32, 0, 100000000,
-	    "1024", "connections", false, NULL,
+	    "1024", "connections", LIVE, NULL,
 	    "of these, of one address; 0: no limit"),
 	KEY(TOP(syn_cookies), "syn-cookies", ENUM, 0, 0,
-	    "auto", NULL, false, cookies_names,
+	    "auto", NULL, LIVE, cookies_names,
 	    "answer SYNs without keeping state"),
 	KEY(TOP(syn_cookies_above), "syn-cookies-above", U32, 0, 100,
-	    "50", "per cent", false, NULL,
+	    "50", "per cent", LIVE, NULL,
 	    "auto: fill of half-open-max above which cookies are sent"),
 
 	KEY(TUN(vips), "vip", VIPS, 1, CONF_VIPS_MAX,
-	    NULL, NULL, false, NULL, "addresses that are routed to the device"),
+	    NULL, NULL, LIVE, NULL, "addresses that are routed to the device"),
 	KEY(TUN(mtu), "mtu", U32, 1280, 65535,
-	    "1500", "bytes", false, NULL, "largest IP packet"),
+	    "1500", "bytes", RESTART, NULL, "largest IP packet"),
 	KEY(TUN(offload), "offload", BOOL, 0, 1,
-	    "true", NULL, false, NULL, "let the kernel segment and checksum"),
+	    "true", NULL, RESTART, NULL, "let the kernel segment and checksum"),
 
 	SOCKET_KEYS(CONF_SEC_CONTROL, "/run/xtcpd/control.sock", "xtcpctl connects"),
 	SOCKET_KEYS(CONF_SEC_ATTACH, "/run/xtcpd/attach.sock", "applications attach"),
 
 	KEY(METRICS(metrics_addr), "listen", LISTEN, 1, 65535,
-	    NULL, NULL, false, NULL, "address and port of the metrics"),
+	    NULL, NULL, LIVE, NULL, "address and port of the metrics"),
 
 	KEY(POOL(receive_buffer_bytes), "receive-buffer", SIZE, 64 * KIB, 1024 * GIB,
-	    "64M", "bytes", false, NULL,
+	    "64M", "bytes", LIVE, NULL,
 	    "bound of all requests that the application did not acknowledge"),
 	KEY(POOL(throttle_high), "throttle-high", U32, 1, 100,
-	    "90", "per cent", true, NULL, "fill above which the pool is throttled"),
+	    "90", "per cent", LIVE, NULL, "fill above which the pool is throttled"),
 	KEY(POOL(throttle_low), "throttle-low", U32, 0, 100,
-	    "75", "per cent", true, NULL, "fill below which throttling ends"),
+	    "75", "per cent", LIVE, NULL, "fill below which throttling ends"),
 
 	KEY(GROUP(port), "port", U16, 1, 65535,
-	    NULL, NULL, false, NULL, "TCP port"),
+	    NULL, NULL, LIVE, NULL, "TCP port"),
 	KEY(GROUP(vip_mask), "vip", VIP_SET, 1, CONF_VIPS_MAX,
-	    "", NULL, true, NULL, "only these of the tun's addresses"),
+	    "", NULL, LIVE, NULL, "only these of the tun's addresses"),
 	KEY(GROUP(accept), "accept", ENUM, 0, 0,
-	    "auto", NULL, true, accept_names, "who completes handshakes"),
+	    "auto", NULL, LIVE, accept_names, "who completes handshakes"),
 	KEY(GROUP(announce), "announce", BOOL, 0, 1,
-	    "false", NULL, true, NULL, "tell the backend of a connection before its first bytes"),
+	    "false", NULL, LIVE, NULL, "tell the backend of a connection before its first bytes"),
 	KEY(GROUP(accept_timeout_ms), "accept-timeout", U32, 100, 600000,
-	    "3000", "ms", true, NULL, "an application that does not accept in this time refuses"),
+	    "3000", "ms", LIVE, NULL, "an application that does not accept in this time refuses"),
 	KEY(GROUP(ack), "ack", ENUM, 0, 0,
-	    "deferred", NULL, true, ack_names,
+	    "deferred", NULL, LIVE, ack_names,
 	    "when received bytes are acknowledged to the client"),
 	KEY(GROUP(ack_deadline_ms), "ack-deadline", U32, 0, 600000,
-	    "0", "ms", true, NULL, "deferred: acknowledge anyway after this long; 0: never"),
+	    "0", "ms", LIVE, NULL, "deferred: acknowledge anyway after this long; 0: never"),
 	KEY(GROUP(ack_window_bytes), "ack-window", ACK_WINDOW, 0, GIB,
-	    "auto", "bytes", true, NULL, "deferred: acknowledge anyway beyond so much; 0: never"),
+	    "auto", "bytes", LIVE, NULL, "deferred: acknowledge anyway beyond so much; 0: never"),
 	KEY(GROUP(priority), "priority", I32, -1000000, 1000000,
-	    "0", NULL, true, NULL, "groups of one port: higher ones take connections first"),
+	    "0", NULL, LIVE, NULL, "groups of one port: higher ones take connections first"),
 	KEY(GROUP(max_connections), "max-connections", U32, 0, 100000000,
-	    "0", "connections", true, NULL, "0: no limit"),
+	    "0", "connections", LIVE, NULL, "0: no limit"),
 	KEY(GROUP(max_per_source), "max-per-source", U32, 0, 100000000,
-	    "0", "connections", true, NULL,
+	    "0", "connections", LIVE, NULL,
 	    "of one address, in each worker; 0: no limit"),
 	KEY(GROUP(balance), "balance", ENUM, 0, 0,
-	    "sticky", NULL, true, balance_names, "which backend gets a request"),
+	    "sticky", NULL, LIVE, balance_names, "which backend gets a request"),
 	KEY(GROUP(idle_timeout_ms), "idle-timeout", U32, 0, TIMEOUT_MAX_MS,
-	    "0", "ms", true, NULL, "close a connection that was quiet for so long; 0: never"),
+	    "0", "ms", LIVE, NULL, "close a connection that was quiet for so long; 0: never"),
 	KEY(GROUP(keepalive_ms), "keepalive", U32, 0, TIMEOUT_MAX_MS,
-	    "0", "ms", true, NULL, "probe a connection that was quiet for so long; 0: never"),
+	    "0", "ms", LIVE, NULL, "probe a connection that was quiet for so long; 0: never"),
 	KEY(GROUP(user_timeout_ms), "user-timeout", U32, 1000, TIMEOUT_MAX_MS,
-	    "600000", "ms", true, NULL, "give up a client that acknowledges nothing for so long"),
+	    "600000", "ms", LIVE, NULL, "give up a client that acknowledges nothing for so long"),
 	KEY(GROUP(congestion), "congestion", ENUM, 0, 0,
-	    "cubic", NULL, true, congestion_names, "congestion control: RFC 9438 or RFC 5681"),
+	    "cubic", NULL, LIVE, congestion_names, "congestion control: RFC 9438 or RFC 5681"),
 	KEY(GROUP(ecn), "ecn", BOOL, 0, 1,
-	    "true", NULL, true, NULL, "negotiate ECN with clients that ask for it, RFC 3168"),
+	    "true", NULL, LIVE, NULL, "negotiate ECN with clients that ask for it, RFC 3168"),
 	KEY(GROUP(on_backend_loss), "on-backend-loss", ENUM, 0, 0,
-	    "redeliver", NULL, true, loss_names,
+	    "redeliver", NULL, LIVE, loss_names,
 	    "what becomes of the connections of a lost backend"),
 
 	KEY(BACKEND(address), "address", STREAM, 1, SIZE_OF(struct conf_backend, address) - 1,
-	    NULL, NULL, true, NULL, "unix:PATH or tcp:HOST:PORT to dial"),
+	    NULL, NULL, LIVE, NULL, "unix:PATH or tcp:HOST:PORT to dial"),
 	KEY(BACKEND(streams), "streams", U32, 1, 16,
-	    "1", "per worker", true, NULL, "connections to the backend"),
+	    "1", "per worker", LIVE, NULL, "connections to the backend"),
 	KEY(BACKEND(max_inflight), "max-inflight", U32, 0, 100000000,
-	    "0", "connections", true, NULL,
+	    "0", "connections", LIVE, NULL,
 	    "connections with unacknowledged requests; 0: no limit"),
 };
 /* clang-format on */

@@ -3,7 +3,7 @@
  * conf_keys - the one table of all keys of xtcpd.conf(5).
  *
  * What libconfuse accepts, how a value is checked and stored, its default,
- * whether a reload can change it, and the manual page's completeness test all
+ * when a change takes effect, and the manual page's completeness test all
  * come from here.
  */
 #ifndef XTCP_DAEMON_CONF_KEYS_H
@@ -43,6 +43,13 @@ enum conf_type {
 	CONF_T_VIP_SET, /* list of some of the tun's addresses; uint64_t mask */
 };
 
+/* When a changed value takes effect. */
+enum conf_apply {
+	CONF_AT_RELOAD,
+	CONF_AT_RESTART,
+	CONF_AT_NEW_ARENA, /* which a restart that recovers connections has not */
+};
+
 struct conf_key {
 	enum conf_section section;
 	const char *name;
@@ -50,7 +57,7 @@ struct conf_key {
 	int64_t min, max;
 	const char *def; /* as it would be written; NULL: must be given */
 	const char *unit; /* "ms", "bytes", ... or NULL */
-	bool reload; /* can change at run time */
+	enum conf_apply apply;
 	size_t offset; /* in the structure of its section */
 	const char *const *names; /* CONF_T_ENUM: by value, up to a NULL */
 	const char *help;

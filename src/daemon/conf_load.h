@@ -73,6 +73,18 @@ int conf_value_ip(const char *text, struct conf_ip *ret_ip, char *ret_why,
 size_t conf_value_bytes(const struct conf_key *key);
 
 /*
+ * conf_print.c: texts of values, as they would stand in the file. Sizes:
+ * "64K" for a multiple of 1024, and so on.
+ */
+void conf_print_size(uint64_t bytes, char *text, size_t size);
+void conf_print_ip(const struct conf_ip *ip, char *text, size_t size);
+void conf_print_value(const struct conf_key *key, const void *value, char *text,
+		      size_t size);
+/* A list of some of the tun's addresses. */
+void conf_print_vip_set(const struct conf_tun *tun, uint64_t mask, char *text,
+			size_t size);
+
+/*
  * conf_parse.c: the file as libconfuse's tree, and the line of each value.
  */
 struct conf_tree {

@@ -38,33 +38,14 @@ conf_bad(const struct conf_why *why, const char *fmt, ...)
 	return -EINVAL;
 }
 
-/* "64K" for a multiple of 1024, and so on. */
-static const char *conf_size_text(uint64_t bytes, char text[32])
-{
-	static const struct {
-		uint64_t unit;
-		char letter;
-	} units[] = { { GIB, 'G' }, { MIB, 'M' }, { KIB, 'K' } };
-
-	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
-		if (bytes >= units[i].unit && bytes % units[i].unit == 0) {
-			snprintf(text, 32, "%" PRIu64 "%c",
-				 bytes / units[i].unit, units[i].letter);
-			return text;
-		}
-	}
-	snprintf(text, 32, "%" PRIu64, bytes);
-	return text;
-}
-
 static int conf_bad_range(const struct conf_key *key, const char *text,
 			  const struct conf_why *why)
 {
 	char lo[32], hi[32];
 
 	if (key->type == CONF_T_SIZE || key->type == CONF_T_ACK_WINDOW) {
-		conf_size_text((uint64_t)key->min, lo);
-		conf_size_text((uint64_t)key->max, hi);
+		conf_print_size((uint64_t)key->min, lo, sizeof(lo));
+		conf_print_size((uint64_t)key->max, hi, sizeof(hi));
 		return conf_bad(
 			why, "%s is out of range: must be %s%s to %s bytes",
 			text,

@@ -6,8 +6,8 @@
  *
  * One table, control_commands[]: name, arguments, help, function. A request's
  * arguments are checked against it and stored in the task; then the command's
- * start() asks the view. Every command but "reload" and "help" ends in a
- * callback of the view, in the main thread.
+ * start() asks the view. Every command but "help" ends in a callback of the
+ * view, in the main thread.
  *
  * Each error says what to do about it: the reader is a person with a problem.
  */
@@ -84,13 +84,14 @@ static const char *control_arg_group(struct control_task *task,
 {
 	const struct conf *conf = task->view->conf(task->view->self);
 	const char *text = json_object_get_string(value);
+	const struct conf_group *g;
 	unsigned int id;
 
 	if (!json_object_is_type(value, json_type_string))
 		return "must be the name of a group";
-	for (uint32_t i = 0; i < conf->n_groups; i++)
-		if (strcmp(conf->groups[i].name, text) == 0)
-			task->query.group = (uint16_t)(i + 1);
+	g = conf_find_group(conf, text);
+	if (g)
+		task->query.group = g->id;
 	/* a group that an application brought is listed by its number */
 	if (sscanf(text, "#%5u", &id) == 1 && id <= UINT16_MAX)
 		task->query.group = (uint16_t)id;
@@ -415,14 +416,25 @@ static void control_fail_reload(struct control_task *task,
 			text + n, sizeof(text) - n, "%s%s", i ? "\n" : "",
 			json_object_get_string(
 				json_object_array_get_idx(lines, i)));
-	control_task_fail(task,
-			  "reload: nothing was changed, xtcpd -t shows all: %s",
+	control_task_fail(task, "reload: nothing was changed%s: %s",
+			  err == -EINVAL ? ", xtcpd -t shows all" : "",
 			  count ? text : strerror(-err));
+}
+
+/* The workers have it, too: what comes next finds it in force. */
+static void control_on_reloaded(void *arg, int err)
+{
+	struct control_task *task = arg;
+
+	control_task_done(task, task->result,
+			  err < 0 ? "a worker does not answer: it follows when "
+				    "it can"
+				  : NULL);
 }
 
 static int control_start_reload(struct control_task *task)
 {
-	struct json_object *lines = json_object_new_array(), *result;
+	struct json_object *lines = json_object_new_array();
 	int err;
 
 	if (!lines)
@@ -433,9 +445,11 @@ static int control_start_reload(struct control_task *task)
 		json_object_put(lines);
 		return 0;
 	}
-	result = json_object_new_object();
-	json_object_object_add(result, "messages", lines);
-	control_task_done(task, result, NULL);
+	task->result = json_object_new_object();
+	json_object_object_add(task->result, "messages", lines);
+	err = task->view->settle(task->view->self, control_on_reloaded, task);
+	if (err < 0)
+		control_on_reloaded(task, err);
 	return 0;
 }
 

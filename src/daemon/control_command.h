@@ -32,6 +32,7 @@ struct control_task {
 	char name[CONF_NAME_MAX];
 	uint64_t id;
 	struct snapshot_query query;
+	struct json_object *result; /* ready, while the workers settle */
 };
 
 /*

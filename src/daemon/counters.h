@@ -31,6 +31,8 @@
 	C(loss_undelivered,                                                       \
 	  "connections whose requests were taken back from a lost stream")        \
 	C(loss_reset, "connections reset because their backend was lost")         \
+	C(group_removed, "connections ended because their group was removed")     \
+	C(vip_removed, "connections ended because their address was removed")     \
 	C(eof_redelivered,                                                        \
 	  "ends of stream told again after a backend was lost")                   \
 	C(conn_waited, "times that a connection had to wait for a backend")       \

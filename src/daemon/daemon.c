@@ -40,6 +40,7 @@
 #include "daemon/control.h"
 #include "daemon/metrics.h"
 #include "daemon/notify.h"
+#include "daemon/registry_plan.h"
 #include "daemon/takeover.h"
 #include "daemon/tun.h"
 
@@ -76,6 +77,8 @@ static void daemon_heartbeat_done(void *arg, void *const *answers,
 		d->healthy = false;
 		log_warn("worker %u does not answer", i);
 	}
+	if (d->healthy)
+		registry_recovered(&d->registry); /* what could not be done */
 }
 
 static void daemon_ask_heartbeat(struct daemon *d)
@@ -168,15 +171,17 @@ static void daemon_lock_fini(struct daemon *d)
 	close(d->lock_fd);
 }
 
-/* A worker's share of what the configuration allows. */
-static void daemon_limits(const struct conf *conf,
-			  struct stack_limits *ret_limits)
+void daemon_limits(const struct daemon *d, const struct conf *conf,
+		   struct stack_limits *ret_limits)
 {
+	uint32_t workers = d->arena.header->workers;
 	uint32_t half_open =
-		(uint32_t)(((uint64_t)conf->half_open_max + conf->workers - 1) /
-			   conf->workers);
+		(uint32_t)(((uint64_t)conf->half_open_max + workers - 1) /
+			   workers);
 
 	stack_limits_init(ret_limits, (uint16_t)conf->tun.mtu);
+	ret_limits->recs_max =
+		arena_recs_per_shard(conf->max_connections, workers);
 	ret_limits->half_open_max = half_open;
 	ret_limits->half_open_per_source = conf->half_open_per_source;
 	ret_limits->half_open_cookies =
@@ -197,7 +202,7 @@ static int daemon_workers_init(struct daemon *d)
 	};
 	int err = 0;
 
-	daemon_limits(d->conf, &setup.limits);
+	daemon_limits(d, d->conf, &setup.limits);
 	if (setup.n_workers > 1)
 		err = handover_new(&d->handover, setup.n_workers,
 				   worker_packet_max(setup.limits.mtu));
@@ -225,8 +230,8 @@ static void daemon_workers_fini(struct daemon *d)
 
 static int daemon_registry_init(struct daemon *d)
 {
-	registry_init(&d->registry, d->workers, d->conf->workers, d->conf);
-	return 0;
+	return registry_init(&d->registry, d->workers, d->conf->workers,
+			     d->arena.header);
 }
 
 static void daemon_registry_fini(struct daemon *d)
@@ -240,14 +245,31 @@ static void daemon_start_fini(struct daemon *d)
 		worker_stop(d->workers[i]);
 }
 
+/* Routes to addresses that were removed while no xtcpd was there. */
+static void daemon_forget_vips(struct daemon *d)
+{
+	const struct arena_vip *vips = d->arena.header->vips;
+
+	for (uint32_t i = 0; i < ARENA_VIPS_MAX; i++) {
+		struct conf_ip ip = { .family = vips[i].family };
+
+		memcpy(ip.bytes, vips[i].bytes, sizeof(ip.bytes));
+		if (d->registry.vips_orphan >> i & 1)
+			tun_forget_vip(d->tun, &ip);
+	}
+}
+
 static int daemon_start_init(struct daemon *d)
 {
 	int err = registry_apply(&d->registry, d->conf);
 
+	daemon_forget_vips(d);
 	for (uint32_t i = 0; !err && i < d->n_workers; i++)
 		err = worker_start(d->workers[i]);
 	for (uint32_t i = 0; !err && i < d->n_workers; i++)
 		worker_wait(d->workers[i]);
+	if (!err)
+		registry_recovered(&d->registry);
 	if (err < 0) {
 		log_error("starting the workers: %s", strerror(-err));
 		daemon_start_fini(d);
@@ -337,10 +359,20 @@ static void daemon_on_stop(evutil_socket_t sig, short what, void *arg)
 	event_base_loopbreak(d->base);
 }
 
+/* daemon_reload() logs what it has to say. */
 static void daemon_report(void *arg, const char *line)
 {
 	(void)arg;
-	log_warn("reload: %s", line);
+	(void)line;
+}
+
+static void daemon_on_reloaded(void *arg, int err)
+{
+	struct daemon *d = arg;
+
+	(void)err;
+	if (!event_base_got_break(d->base)) /* not on the way down */
+		notify_ready();
 }
 
 static void daemon_on_reload(evutil_socket_t sig, short what, void *arg)
@@ -350,10 +382,10 @@ static void daemon_on_reload(evutil_socket_t sig, short what, void *arg)
 	(void)sig;
 	(void)what;
 	notify_reloading();
-	if (daemon_reload(d, daemon_report, NULL) < 0)
-		log_error("reload: the configuration is as it was");
+	(void)daemon_reload(d, daemon_report, NULL);
 	daemon_tell_status(d);
-	notify_ready();
+	if (d->view.settle(d, daemon_on_reloaded, d) < 0)
+		notify_ready();
 }
 
 static void daemon_signals_fini(struct daemon *d)
@@ -397,7 +429,7 @@ static const struct {
 	{ "lock", daemon_lock_init, daemon_lock_fini, false },
 	{ "arena", daemon_arena_init, daemon_arena_fini, false },
 	{ "TUN device", daemon_tun_init, daemon_tun_fini, false },
-	{ "registry", daemon_registry_init, daemon_registry_fini, false },
+	{ "registry", daemon_registry_init, daemon_registry_fini, true },
 	{ "workers", daemon_workers_init, daemon_workers_fini, true },
 	{ "start", daemon_start_init, daemon_start_fini, false },
 	{ "attach socket", daemon_attach_init, daemon_attach_fini, false },

@@ -72,8 +72,15 @@ struct daemon {
  */
 int daemon_run(const struct daemon_options *options, struct conf *conf);
 
-/* reload.c: as workers_view.reload. */
+/*
+ * reload.c: as workers_view.reload. What changes, what needs a restart, or
+ * what is wrong goes to the log as well.
+ */
 int daemon_reload(struct daemon *d, conf_report report, void *arg);
+
+/* A worker's share of what conf allows, in d's arena. */
+void daemon_limits(const struct daemon *d, const struct conf *conf,
+		   struct stack_limits *ret_limits);
 
 /* view.c: fill d->view. */
 void daemon_view_init(struct daemon *d);

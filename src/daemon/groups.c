@@ -7,6 +7,7 @@
  * groups_turn() is what makes things happen once per batch of packets or per
  * event of a stream:
  *
+ *	connections that end with their group      (groups_set.c)
  *	the stack's events -> frames               (deliver.c)
  *	streams that were not read on, again       (bstream.c)
  *	connections that wait, where room came     (deliver.c)
@@ -25,7 +26,7 @@
  * Invariants
  *  I1  slots[i].stream is set if and only if that stream is in live[], is up,
  *      and has slot i; slot 0 never has one.
- *  I2  streams are freed in here alone: by the reaper or with their group.
+ *  I2  streams are freed by the reaper, or with their group (groups_set.c).
  */
 #include "daemon/groups.h"
 
@@ -63,135 +64,11 @@ void groups_init(struct groups *gs, struct stack *st, struct event_base *base,
 	gs->tick_at_us = gs->now_us;
 }
 
-/* Close a group's streams without looking after their connections. */
-static void group_close_streams(struct group *g, const char *why)
-{
-	struct backend *b, *next;
-
-	g->closing = true;
-	for (b = g->backends; b; b = next) {
-		next = b->next;
-		while (b->streams) {
-			struct bstream *s = b->streams;
-			bool last = b->attached && !s->next;
-
-			if (!s->failed)
-				bstream_refuse(s, -ESHUTDOWN, "%s", why);
-			bstream_free(s);
-			if (last) {
-				b = NULL; /* it went with its last stream */
-				break;
-			}
-		}
-		if (b)
-			backend_remove(b);
-	}
-}
-
-static void group_free(struct group *g, const char *why)
-{
-	group_close_streams(g, why);
-	g->gs->by_id[g->id] = NULL;
-	free(g);
-}
-
 void groups_fini(struct groups *gs)
 {
 	for (uint32_t i = 0; i < STACK_GROUPS_MAX; i++)
 		if (gs->by_id[i])
 			group_free(gs->by_id[i], "xtcpd stops");
-}
-
-static bool group_wants(const struct group_setup *setup,
-			const struct backend *b)
-{
-	if (b->attached)
-		return true;
-	for (uint32_t i = 0; i < setup->n_backends; i++)
-		if (strcmp(setup->backends[i].name, b->name) == 0)
-			return true;
-	return false;
-}
-
-static int group_set_backends(struct group *g, const struct group_setup *setup)
-{
-	struct backend *b, *next;
-
-	for (b = g->backends; b; b = next) {
-		next = b->next;
-		if (!group_wants(setup, b))
-			backend_remove(b);
-	}
-	for (uint32_t i = 0; i < setup->n_backends; i++)
-		if (!backend_set(g, &setup->backends[i]))
-			return -ENOMEM;
-	return 0;
-}
-
-static struct group *group_new(struct groups *gs,
-			       const struct group_setup *setup)
-{
-	struct group *g = calloc(1, sizeof(*g));
-
-	if (!g)
-		return NULL;
-	g->gs = gs;
-	g->id = setup->stack.id;
-	g->port = setup->stack.port;
-	g->stream_count = setup->stream_count;
-	g->waiting = (struct conn_list){ NIL, NIL, 0 };
-	gs->by_id[g->id] = g;
-	return g;
-}
-
-int groups_set(struct groups *gs, const struct group_setup *setup)
-{
-	struct group *g = gs->by_id[setup->stack.id];
-	struct stack_group wanted = setup->stack;
-	int err;
-
-	/* What the operator drains stays drained when settings change. */
-	if (g)
-		wanted.draining |= gs->st->groups[g->id]->draining;
-	err = stack_group_set(gs->st, &wanted);
-	if (err < 0)
-		return err;
-	if (!g)
-		g = group_new(gs, setup);
-	if (!g)
-		return -ENOMEM;
-	snprintf(g->name, sizeof(g->name), "%s", setup->name);
-	g->balance = setup->balance;
-	g->on_loss = setup->on_loss;
-	g->accept = setup->stack.accept;
-	g->announce = setup->stack.announce;
-	gs->tick_at_us = gs->now_us; /* dial new backends soon */
-	return group_set_backends(g, setup);
-}
-
-/* The connections on a list wait no more. */
-static void group_drop_list(struct group *g, struct conn_list *list)
-{
-	while (list->head != NIL) {
-		struct rec *rec = &g->gs->st->sh->recs[list->head];
-
-		deliver_unlist(g, rec, groups_blk(g->gs, rec));
-	}
-}
-
-void groups_remove(struct groups *gs, uint16_t id)
-{
-	struct group *g = gs->by_id[id];
-
-	if (!g)
-		return;
-	for (uint32_t i = 0; i < g->n_live; i++) {
-		group_drop_list(g, &g->live[i]->waiting);
-		group_drop_list(g, &g->live[i]->turn);
-	}
-	group_drop_list(g, &g->waiting);
-	group_free(g, "the group was removed");
-	stack_group_remove(gs->st, id, gs->now_us);
 }
 
 void groups_drain_group(struct groups *gs, uint16_t id)
@@ -352,13 +229,19 @@ static void groups_flush(struct groups *gs)
 	}
 }
 
-bool groups_pending(const struct groups *gs)
+static bool groups_unsettled(const struct groups *gs)
 {
 	return gs->room || gs->failed || gs->st->ready_head != NIL;
 }
 
+bool groups_pending(const struct groups *gs)
+{
+	return groups_unsettled(gs) || gs->ending.on;
+}
+
 void groups_turn(struct groups *gs)
 {
+	groups_end_some(gs);
 	for (int i = 0; i < GROUPS_ROUNDS; i++) {
 		groups_take_events(gs);
 		groups_reap(gs);
@@ -366,7 +249,7 @@ void groups_turn(struct groups *gs)
 		groups_serve(gs);
 		groups_reap(gs);
 		groups_flush(gs);
-		if (!groups_pending(gs))
+		if (!groups_unsettled(gs))
 			break;
 	}
 }

@@ -5,7 +5,8 @@
  * Everything in here belongs to one worker's thread. struct groups is what
  * the modules of this layer share; each of them works on one part:
  *
- *	groups.c	groups: set, remove, the turn, the tick
+ *	groups.c	groups: the turn, the tick
+ *	groups_set.c	groups: set, remove; addresses
  *	deliver.c	from the stack's events to frames
  *	loss.c		what becomes of a lost stream's connections
  *	reply.c		from a backend's frames to calls of the stack
@@ -80,6 +81,24 @@ struct group_setup {
 	uint32_t n_backends;
 	/* Streams of all workers, or NULL; outlives the group. */
 	_Atomic uint32_t *stream_count;
+};
+
+/*
+ * Memory for what groups_set() may have to allocate, made by another thread:
+ * with it, it can't fail for want of memory.
+ */
+struct groups_room {
+	struct stack_room stack;
+	struct group *group;
+	struct backend *backends; /* a list */
+};
+
+/* What ends because its group or its address was removed. */
+struct groups_ending {
+	uint64_t groups[STACK_GROUPS_MAX / 64]; /* bit by number */
+	uint64_t vips; /* likewise */
+	bool on; /* there is something left to look at: */
+	uint32_t at; /* the next record */
 };
 
 enum bstream_state {
@@ -204,6 +223,7 @@ struct groups {
 	struct counter counters[WC_COUNT];
 	struct group *by_id[STACK_GROUPS_MAX];
 	struct bstream *dirty, *stalled, *failed;
+	struct groups_ending ending;
 	bool room; /* some group's */
 	bool acked; /* transmit buffer was freed: stalled streams may go on */
 };
@@ -217,15 +237,42 @@ void groups_init(struct groups *gs, struct stack *st, struct event_base *base,
 void groups_fini(struct groups *gs);
 
 /*
- * Add a group or change one of this id, in the stack as well: backends that
- * are not in the setup any more are closed, new ones dialled. A group that is
- * drained stays so.
- * Returns 0, -ENOMEM, or -EINVAL (the port differs).
+ * Any thread: memory for a group that is to come to a worker of n_recs records,
+ * with so many backends; with_sources: it is the first with max_per_source.
+ * Returns 0 or -ENOMEM.
  */
-int groups_set(struct groups *gs, const struct group_setup *setup);
+int groups_room_new(struct groups_room *ret_room, uint32_t n_backends,
+		    uint32_t n_recs, bool with_sources);
+void groups_room_free(struct groups_room *room);
 
-/* Close the group's streams and abort its connections. */
+/*
+ * Add a group or change one of this id, in the stack as well: backends that
+ * are not in the setup any more are closed, new ones dialled; those that did
+ * not change keep their streams. A group that is drained stays so. Takes of
+ * room what it needs; room may be NULL.
+ * Returns 0, -ENOMEM (not with a room), -EBUSY (connections of a number that
+ * had another port), or -EINVAL.
+ */
+int groups_set(struct groups *gs, const struct group_setup *setup,
+	       struct groups_room *room);
+
+/*
+ * Close the group's streams and abort its connections: a batch of them at
+ * once, the others in the turns that follow (GROUPS_END_BATCH).
+ */
 void groups_remove(struct groups *gs, uint16_t id);
+
+/*
+ * Packets to these of header->vips are ours from now on. Connections of those
+ * in `gone` are aborted, as by groups_remove(), and their backends told.
+ */
+void groups_vips_set(struct groups *gs, uint64_t vips, uint64_t gone);
+
+/* groups_turn()'s: abort the next batch of what ends. */
+void groups_end_some(struct groups *gs);
+
+/* groups_set.c's: close a group's streams; the stack's group stays. */
+void group_free(struct group *g, const char *why);
 
 /*
  * Take over a stream that dialled in and whose HELLO and ATTACH were read

@@ -25,6 +25,7 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/fdstore.h \
 	src/daemon/groups.c \
 	src/daemon/groups.h \
+	src/daemon/groups_set.c \
 	src/daemon/handover.c \
 	src/daemon/handover.h \
 	src/daemon/hello.c \
@@ -39,6 +40,10 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/mailbox.h \
 	src/daemon/registry.c \
 	src/daemon/registry.h \
+	src/daemon/registry_change.c \
+	src/daemon/registry_change.h \
+	src/daemon/registry_plan.c \
+	src/daemon/registry_plan.h \
 	src/daemon/reload.c \
 	src/daemon/reply.c \
 	src/daemon/reply.h \
@@ -61,6 +66,7 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/conf_keys.h \
 	src/daemon/conf_load.h \
 	src/daemon/conf_parse.c \
+	src/daemon/conf_print.c \
 	src/daemon/conf_report.c \
 	src/daemon/conf_text.c \
 	src/daemon/conf_value.c \

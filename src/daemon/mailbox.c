@@ -32,25 +32,67 @@ void mailbox_fini(struct mailbox *box)
 	pthread_mutex_destroy(&box->lock);
 }
 
-int mailbox_post(struct mailbox *box, struct mail *mail)
+/* With the lock held: is there a place for one more? */
+static int mailbox_room(const struct mailbox *box)
+{
+	if (box->closed)
+		return -EPIPE;
+	return box->n + box->reserved >= box->max ? -EAGAIN : 0;
+}
+
+/* Likewise. */
+static void mailbox_append(struct mailbox *box, struct mail *mail)
 {
 	static const uint64_t one = 1;
-	int err = 0;
 
 	mail->next = NULL;
+	*box->tail = mail;
+	box->tail = &mail->next;
+	box->n++;
+	/* Fails only when it is readable already. */
+	if (write(box->fd, &one, sizeof(one)) < 0)
+		assert(errno == EAGAIN);
+}
+
+int mailbox_post(struct mailbox *box, struct mail *mail)
+{
+	int err;
+
 	pthread_mutex_lock(&box->lock);
-	if (box->closed)
-		err = -EPIPE;
-	else if (box->n >= box->max)
-		err = -EAGAIN;
-	else {
-		*box->tail = mail;
-		box->tail = &mail->next;
-		box->n++;
-		/* Fails only when it is readable already. */
-		if (write(box->fd, &one, sizeof(one)) < 0)
-			assert(errno == EAGAIN);
-	}
+	err = mailbox_room(box);
+	if (!err)
+		mailbox_append(box, mail);
+	pthread_mutex_unlock(&box->lock);
+	return err;
+}
+
+int mailbox_reserve(struct mailbox *box)
+{
+	int err;
+
+	pthread_mutex_lock(&box->lock);
+	err = mailbox_room(box);
+	box->reserved += !err;
+	pthread_mutex_unlock(&box->lock);
+	return err;
+}
+
+void mailbox_unreserve(struct mailbox *box)
+{
+	pthread_mutex_lock(&box->lock);
+	box->reserved--;
+	pthread_mutex_unlock(&box->lock);
+}
+
+int mailbox_post_reserved(struct mailbox *box, struct mail *mail)
+{
+	int err;
+
+	pthread_mutex_lock(&box->lock);
+	err = box->closed ? -EPIPE : 0;
+	box->reserved--;
+	if (!err)
+		mailbox_append(box, mail);
 	pthread_mutex_unlock(&box->lock);
 	return err;
 }

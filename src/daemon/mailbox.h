@@ -24,6 +24,7 @@ struct mailbox {
 	struct mail *head;
 	struct mail **tail;
 	uint32_t n;
+	uint32_t reserved; /* places that are somebody's already */
 	uint32_t max;
 	bool closed;
 	int fd; /* eventfd, readable while there is mail */
@@ -40,6 +41,15 @@ void mailbox_fini(struct mailbox *box);
  * wait; -EPIPE after mailbox_close(). On failure the mail is the caller's.
  */
 int mailbox_post(struct mailbox *box, struct mail *mail);
+
+/*
+ * Any thread: keep a place for a mail that must not be refused later. Returns
+ * as mailbox_post(). Each is used up by mailbox_post_reserved(), which fails
+ * with -EPIPE alone, or given back.
+ */
+int mailbox_reserve(struct mailbox *box);
+void mailbox_unreserve(struct mailbox *box);
+int mailbox_post_reserved(struct mailbox *box, struct mail *mail);
 
 /* Receiver: run all that waits now, in order. Returns how many that were. */
 uint32_t mailbox_run(struct mailbox *box, void *receiver);

@@ -1,87 +1,222 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * reload - another configuration comes into force while xtcpd runs.
+ *
+ * Theory of operation
+ *
+ *	read and check the file            conf.c
+ *	what can't change stays            conf_keep()
+ *	numbers, memory, mailboxes         registry_plan_new()
+ *	the metrics' new socket            } undone when something after
+ *	routes to new addresses            } it fails
+ *	-------- nothing fails from here on --------
+ *	workers                            registry_plan_commit()
+ *	old routes and sockets go
+ *
+ * So a file that is wrong, or asks for what can't be, changes nothing. What
+ * the outcome is goes to whoever asked and to the log, line by line.
+ */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "daemon/conf_load.h"
 #include "daemon/daemon.h"
+#include "daemon/metrics.h"
+#include "daemon/registry_plan.h"
+#include "daemon/tun.h"
 
-/*
- * A group's id is its place in the file, and records name it: so what is there
- * must stay where it is, and new groups and pools come last.
- */
-static bool reload_keeps_places(const struct conf *running,
-				const struct conf *wanted, conf_report report,
-				void *arg)
+struct reload {
+	struct daemon *d;
+	struct conf *wanted;
+	conf_report report;
+	void *arg;
+	/* What changes: said when it has. */
+	FILE *changes;
+	char *text;
+	size_t bytes;
+	struct registry_plan *plan;
+	struct metrics *metrics; /* the new ones */
+	bool metrics_differ;
+	uint32_t n_routed; /* addresses of wanted that were looked at */
+};
+
+static void reload_on_problem(void *arg, const char *line)
 {
-	bool ok = wanted->n_groups >= running->n_groups &&
-		  wanted->n_pools >= running->n_pools;
+	struct reload *r = arg;
 
-	/* The groups' masks number the addresses as the device has them. */
-	if (wanted->tun.n_vips != running->tun.n_vips ||
-	    memcmp(wanted->tun.vips, running->tun.vips,
-		   running->tun.n_vips * sizeof(running->tun.vips[0])) != 0) {
-		report(arg, "vip: changing the addresses of the tun needs a "
-			    "restart; nothing was changed");
-		return false;
-	}
-
-	for (uint32_t i = 0; ok && i < running->n_pools; i++)
-		ok = strcmp(running->pools[i].name, wanted->pools[i].name) == 0;
-	for (uint32_t i = 0; ok && i < running->n_groups; i++)
-		ok = strcmp(running->groups[i].name, wanted->groups[i].name) ==
-			     0 &&
-		     running->groups[i].port == wanted->groups[i].port;
-	if (!ok)
-		report(arg,
-		       "groups and pools: removing, renaming, moving, or adding before the "
-		       "last one needs a restart; nothing was changed");
-	return ok;
+	log_error("reload: %s", line);
+	r->report(r->arg, line);
 }
 
-/* What needs a restart stays as it runs. */
-static void reload_keep(const struct conf *running, struct conf *wanted)
+static void reload_on_change(void *arg, const char *line)
 {
-	wanted->max_connections = running->max_connections;
-	wanted->workers = running->workers;
-	wanted->transmit_buffer_bytes = running->transmit_buffer_bytes;
-	wanted->half_open_max = running->half_open_max;
-	wanted->half_open_per_source = running->half_open_per_source;
-	wanted->syn_cookies = running->syn_cookies;
-	wanted->syn_cookies_above = running->syn_cookies_above;
-	memcpy(wanted->state_dir, running->state_dir,
-	       sizeof(wanted->state_dir));
-	wanted->tun = running->tun;
-	wanted->control = running->control;
-	wanted->attach = running->attach;
-	wanted->has_metrics = running->has_metrics;
-	wanted->metrics_addr = running->metrics_addr;
-	for (uint32_t i = 0; i < running->n_pools; i++)
-		wanted->pools[i].receive_buffer_bytes =
-			running->pools[i].receive_buffer_bytes;
-	for (uint32_t i = 0; i < running->n_groups; i++)
-		wanted->groups[i].pool = running->groups[i].pool;
+	struct reload *r = arg;
+
+	fprintf(r->changes, "%s\n", line);
+}
+
+static void reload_say_changes(struct reload *r)
+{
+	char *line, *rest = r->text;
+
+	while ((line = strsep(&rest, "\n"))) {
+		if (!line[0])
+			continue;
+		log_info("reload: %s", line);
+		r->report(r->arg, line);
+	}
+}
+
+/* More connections than the arena has records for: that waits for another. */
+static void reload_fit_arena(struct reload *r)
+{
+	const struct arena_header *header = r->d->arena.header;
+	uint32_t running = r->d->conf->max_connections;
+	uint32_t *wanted = &r->wanted->max_connections;
+
+	if (*wanted == running ||
+	    arena_recs_per_shard(*wanted, header->workers) <=
+		    header->recs_per_shard)
+		return;
+	fprintf(r->changes,
+		"max-connections %u -> %u: needs a restart with a new arena: "
+		"stop xtcpd, then start it\n",
+		running, *wanted);
+	*wanted = running;
+}
+
+static int reload_compare(struct reload *r)
+{
+	r->changes = open_memstream(&r->text, &r->bytes);
+	if (!r->changes)
+		return -ENOMEM;
+	reload_fit_arena(r);
+	conf_diff(r->d->conf, r->wanted, reload_on_change, r);
+	conf_keep(r->d->conf, r->wanted);
+	return fflush(r->changes) == 0 ? 0 : -ENOMEM;
+}
+
+static int reload_open_metrics(struct reload *r)
+{
+	const struct conf *a = r->d->conf, *b = r->wanted;
+	char text[64];
+	int err = 0;
+
+	r->metrics_differ =
+		a->has_metrics != b->has_metrics ||
+		(b->has_metrics && memcmp(&a->metrics_addr, &b->metrics_addr,
+					  sizeof(a->metrics_addr)) != 0);
+	if (!r->metrics_differ || !b->has_metrics)
+		return 0;
+	err = metrics_open(&r->metrics, r->d->base, &b->metrics_addr,
+			   &r->d->view);
+	if (err < 0) {
+		snprintf(text, sizeof(text), "metrics: listen: %s%s",
+			 strerror(-err),
+			 a->has_metrics ? " (a restart may help)" : "");
+		reload_on_problem(r, text);
+	}
+	return err;
+}
+
+static int reload_route(struct reload *r)
+{
+	const struct conf_tun *tun = &r->wanted->tun;
+	char ip[INET6_ADDRSTRLEN], text[160];
+
+	for (; r->n_routed < tun->n_vips; r->n_routed++) {
+		const struct conf_ip *vip = &tun->vips[r->n_routed];
+		int err;
+
+		if (conf_find_vip(&r->d->conf->tun, vip) >= 0)
+			continue;
+		err = tun_take_vip(r->d->tun, vip);
+		if (err == 0)
+			continue;
+		conf_print_ip(vip, ip, sizeof(ip));
+		snprintf(
+			text, sizeof(text),
+			"vip %s: cannot be routed to the tun: %s; the log says more",
+			ip, strerror(-err));
+		reload_on_problem(r, text);
+		return err;
+	}
+	return 0;
+}
+
+/* Take away the routes of the first n addresses of conf that other lacks. */
+static void reload_unroute(struct daemon *d, const struct conf *conf,
+			   const struct conf *other, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (conf_find_vip(&other->tun, &conf->tun.vips[i]) < 0)
+			tun_drop_vip(d->tun, &conf->tun.vips[i]);
+}
+
+static int reload_prepare(struct reload *r)
+{
+	struct stack_limits limits;
+	int err = reload_compare(r);
+
+	if (err < 0) {
+		reload_on_problem(r, "not enough memory");
+		return err;
+	}
+	daemon_limits(r->d, r->wanted, &limits);
+	err = registry_plan_new(&r->plan, &r->d->registry, r->wanted, &limits,
+				reload_on_problem, r);
+	if (!err)
+		err = reload_open_metrics(r);
+	if (!err)
+		err = reload_route(r);
+	return err;
+}
+
+static void reload_undo(struct reload *r)
+{
+	reload_unroute(r->d, r->wanted, r->d->conf, r->n_routed);
+	metrics_close(r->metrics);
+	registry_plan_free(r->plan);
+	conf_free(r->wanted);
+	log_error("reload: the configuration is as it was");
+}
+
+static void reload_commit(struct reload *r)
+{
+	struct daemon *d = r->d;
+	struct conf *old = d->conf;
+
+	registry_plan_commit(r->plan);
+	d->conf = r->wanted;
+	reload_unroute(d, old, d->conf, old->tun.n_vips);
+	if (r->metrics_differ) {
+		metrics_close(d->metrics);
+		d->metrics = r->metrics;
+	}
+	conf_free(old);
+	reload_say_changes(r);
+	log_info("configuration reloaded from %s", d->options.conf_path);
 }
 
 int daemon_reload(struct daemon *d, conf_report report, void *arg)
 {
-	struct conf *wanted = conf_load(d->options.conf_path, report, arg);
-	struct conf *old = d->conf;
-	int err;
+	struct reload r = { .d = d, .report = report, .arg = arg };
+	int err = -EINVAL;
 
-	if (!wanted)
-		return -EINVAL;
-	conf_needs_restart(old, wanted, report, arg);
-	if (!reload_keeps_places(old, wanted, report, arg)) {
-		conf_free(wanted);
-		return 0;
-	}
-	reload_keep(old, wanted);
-	err = registry_apply(&d->registry, wanted);
-	if (err < 0)
-		report(arg, "a worker is too far behind: try again");
-	d->conf = wanted;
-	conf_free(old);
-	log_info("configuration reloaded from %s", d->options.conf_path);
-	return err;
+	r.wanted = conf_load(d->options.conf_path, reload_on_problem, &r);
+	if (r.wanted)
+		err = reload_prepare(&r);
+	if (!err)
+		reload_commit(&r);
+	else if (r.wanted)
+		reload_undo(&r);
+	else
+		log_error("reload: the configuration is as it was");
+	if (r.changes)
+		fclose(r.changes);
+	free(r.text);
+	return err < 0 ? err : 0;
 }

@@ -125,18 +125,19 @@ struct json_object *show_info(const struct show_input *in)
 static struct json_object *show_pool(const struct conf *conf, uint32_t i,
 				     const struct totals_pool *pool)
 {
+	const struct conf_pool *settings = conf_pool_of(conf, i);
 	struct json_object *obj = json_object_new_object();
 	char text[TOTALS_NAME_BYTES];
 	uint32_t groups = 0;
 
 	for (uint32_t g = 0; g < conf->n_groups; g++)
-		groups += conf->groups[g].pool == i;
+		groups += &conf->pools[conf->groups[g].pool] == settings;
 	show_text(obj, "name", totals_pool_name(conf, i, text));
 	show_number(obj, "used_bytes", pool->used_bytes);
 	show_number(obj, "limit_bytes", pool->limit_bytes);
-	if (i < conf->n_pools) {
-		show_number(obj, "throttle_high", conf->pools[i].throttle_high);
-		show_number(obj, "throttle_low", conf->pools[i].throttle_low);
+	if (settings) {
+		show_number(obj, "throttle_high", settings->throttle_high);
+		show_number(obj, "throttle_low", settings->throttle_low);
 		show_number(obj, "groups", groups);
 	}
 	show_number(obj, "throttled_workers", pool->throttled);
@@ -174,13 +175,14 @@ static void show_group_settings(struct json_object *obj,
 static struct json_object *show_group(const struct conf *conf,
 				      const struct snapshot_group *g)
 {
+	const struct conf_group *settings = conf_group_of(conf, g->id);
 	struct json_object *obj = json_object_new_object();
 	char text[TOTALS_NAME_BYTES];
 
 	show_text(obj, "name", totals_group_name(conf, g->id, text));
 	show_number(obj, "id", g->id);
-	if (g->id > 0 && g->id <= conf->n_groups)
-		show_group_settings(obj, conf, &conf->groups[g->id - 1]);
+	if (settings)
+		show_group_settings(obj, conf, settings);
 	show_number(obj, "connections", g->connections);
 	show_number(obj, "half_open", g->half_open);
 	show_number(obj, "accepted", g->accepted);

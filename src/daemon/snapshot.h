@@ -127,10 +127,16 @@ struct workers_view {
 			   void (*cb)(void *arg, int err), void *arg);
 	/*
 	 * Read the configuration again and apply what can change at run time.
-	 * report gets what needs a restart, or what is wrong with the file.
-	 * Returns 0, or -EINVAL when the file is bad (nothing changed).
+	 * report gets what changed and what needs a restart, or what is wrong.
+	 * Returns 0; -EINVAL when the file is bad, another negative errno when
+	 * it can't be done: nothing changed then.
 	 */
 	int (*reload)(void *self, conf_report report, void *arg);
+	/*
+	 * cb gets 0 once every worker has done what it was told before (by a
+	 * reload, say); -ETIMEDOUT when one is silent.
+	 */
+	int (*settle)(void *self, void (*cb)(void *arg, int err), void *arg);
 	/* The configuration in force (names of groups and pools), borrowed. */
 	const struct conf *(*conf)(void *self);
 	/* Milliseconds since start; bytes of the arena that are resident. */

@@ -220,30 +220,6 @@ static int takeover_from_file(struct daemon *d, const char *path)
 	return err < 0 ? err : -ENOENT;
 }
 
-/* Records name addresses by their places: new ones come behind. */
-static int takeover_vips(struct daemon *d)
-{
-	const struct conf_tun *tun = &d->conf->tun;
-
-	for (uint32_t i = 0; i < tun->n_vips; i++) {
-		struct arena_vip *vip = &d->arena.header->vips[i];
-
-		if (vip->family && (vip->family != tun->vips[i].family ||
-				    memcmp(vip->bytes, tun->vips[i].bytes,
-					   sizeof(vip->bytes)) != 0)) {
-			log_error(
-				"vip: address %u is not the one that connections of before "
-				"have at this place: put it back and add others behind, or "
-				"remove %s/arena, which ends the connections",
-				i + 1, d->conf->state_dir);
-			return -EINVAL;
-		}
-		vip->family = tun->vips[i].family;
-		memcpy(vip->bytes, tun->vips[i].bytes, sizeof(vip->bytes));
-	}
-	return 0;
-}
-
 static int takeover_create(struct daemon *d, const char *path)
 {
 	const struct arena_sizes sizes = takeover_sizes(d);
@@ -267,8 +243,6 @@ int daemon_arena_init(struct daemon *d)
 		err = takeover_from_file(d, path);
 	if (err == -ENOENT)
 		err = takeover_create(d, path);
-	if (err == 0)
-		err = takeover_vips(d);
 	if (err < 0) {
 		arena_close(&d->arena);
 		return err;

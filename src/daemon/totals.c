@@ -184,8 +184,10 @@ uint64_t totals_counter_of(const struct snapshot *snap, const char *name)
 const char *totals_group_name(const struct conf *conf, uint16_t id,
 			      char text[TOTALS_NAME_BYTES])
 {
-	if (id > 0 && id <= conf->n_groups)
-		return conf->groups[id - 1].name;
+	const struct conf_group *g = conf_group_of(conf, id);
+
+	if (g)
+		return g->name;
 	snprintf(text, TOTALS_NAME_BYTES, "#%u", id);
 	return text;
 }
@@ -193,8 +195,10 @@ const char *totals_group_name(const struct conf *conf, uint16_t id,
 const char *totals_pool_name(const struct conf *conf, uint32_t index,
 			     char text[TOTALS_NAME_BYTES])
 {
-	if (index < conf->n_pools)
-		return conf->pools[index].name;
+	const struct conf_pool *pool = conf_pool_of(conf, index);
+
+	if (pool)
+		return pool->name;
 	snprintf(text, TOTALS_NAME_BYTES, "#%u", index);
 	return text;
 }

@@ -479,6 +479,71 @@ static void tun_remove_routes(struct tun *tun, uint64_t which, bool blackhole)
 	}
 }
 
+/* --- at run time ------------------------------------------------------- */
+
+static void tun_unroute_vip(struct tun *tun, uint32_t i)
+{
+	uint64_t bit = UINT64_C(1) << i;
+
+	tun_remove_routes(tun, tun->routes & bit, false);
+	tun_remove_routes(tun, tun->blackholes & bit, true);
+	tun->routes &= ~bit;
+	tun->blackholes &= ~bit;
+}
+
+int tun_take_vip(struct tun *tun, const struct conf_ip *ip)
+{
+	bool had_ipv6 = tun_has_ipv6(&tun->conf);
+	uint32_t i = tun->conf.n_vips;
+	int rc = 0;
+
+	if (i == CONF_VIPS_MAX)
+		return -ENOSPC;
+	tun->conf.vips[i] = *ip;
+	tun->conf.n_vips++;
+	if (ip->family == 6 && !had_ipv6)
+		rc = tun_set_ipv6_sysctls(tun);
+	if (rc == 0)
+		rc = tun_add_vip(tun, i);
+	if (rc < 0) {
+		tun_unroute_vip(tun, i);
+		tun->conf.n_vips--;
+	}
+	return rc;
+}
+
+/* The last one takes the place of the one that goes. */
+void tun_drop_vip(struct tun *tun, const struct conf_ip *ip)
+{
+	int at = conf_find_vip(&tun->conf, ip);
+	uint32_t i = (uint32_t)at, last = tun->conf.n_vips - 1;
+	uint64_t bit;
+
+	if (at < 0)
+		return;
+	bit = UINT64_C(1) << i;
+	tun_unroute_vip(tun, i);
+	if (tun->routes >> last & 1)
+		tun->routes = (tun->routes | bit) & ~(UINT64_C(1) << last);
+	if (tun->blackholes >> last & 1)
+		tun->blackholes =
+			(tun->blackholes | bit) & ~(UINT64_C(1) << last);
+	tun->conf.vips[i] = tun->conf.vips[last];
+	tun->conf.n_vips--;
+}
+
+void tun_forget_vip(struct tun *tun, const struct conf_ip *ip)
+{
+	struct netlink_route way = { .dst = *ip,
+				     .oif = tun->link.index,
+				     .metric = TUN_ROUTE_METRIC };
+	struct netlink_route blackhole = { .dst = *ip,
+					   .metric = TUN_BLACKHOLE_METRIC };
+
+	(void)netlink_route_del(tun->nl, &way);
+	(void)netlink_route_del(tun->nl, &blackhole);
+}
+
 /* --- open and close ---------------------------------------------------- */
 
 static void tun_close_queues(struct tun *tun)

@@ -185,12 +185,11 @@ static int view_drain_group(void *self, const char *name,
 	static const struct inquiry_kind kind = { view_drain_group_work, NULL };
 	struct view_drain drain = { .on = true };
 	struct daemon *d = self;
+	const struct conf_group *g = conf_find_group(d->conf, name);
 
-	for (uint32_t i = 0; i < d->conf->n_groups; i++)
-		if (strcmp(d->conf->groups[i].name, name) == 0)
-			drain.group = (uint16_t)(i + 1);
-	if (drain.group == 0)
+	if (!g)
 		return -ENOENT;
+	drain.group = g->id;
 	return view_start(d, &kind, INQUIRY_ALL, &drain, sizeof(drain),
 			  view_all_done, view_ask_new(cb, arg));
 }
@@ -198,6 +197,22 @@ static int view_drain_group(void *self, const char *name,
 static int view_reload(void *self, conf_report report, void *arg)
 {
 	return daemon_reload(self, report, arg);
+}
+
+static void *view_settle_work(struct worker *w, const void *args, int *ret_err)
+{
+	(void)w;
+	(void)args;
+	*ret_err = 0;
+	return NULL;
+}
+
+static int view_settle(void *self, void (*cb)(void *arg, int err), void *arg)
+{
+	static const struct inquiry_kind kind = { view_settle_work, NULL };
+
+	return view_start(self, &kind, INQUIRY_ALL, &kind, 0, view_all_done,
+			  view_ask_new(cb, arg));
 }
 
 static const struct conf *view_conf(void *self)
@@ -225,6 +240,7 @@ void daemon_view_init(struct daemon *d)
 		.drain_backend = view_drain_backend,
 		.drain_group = view_drain_group,
 		.reload = view_reload,
+		.settle = view_settle,
 		.conf = view_conf,
 		.uptime_ms = view_uptime_ms,
 		.arena_resident_bytes = view_arena_resident_bytes,

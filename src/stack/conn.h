@@ -174,6 +174,9 @@ void rx_prune(struct conn *c);
 void rx_consumed(struct conn *c, uint32_t before);
 /* Give up all text beyond gaps. */
 void rx_drop_ooo(struct conn *c);
+/* The block's chunks are counted in another pool from now on. */
+void rx_move(struct stack *st, uint32_t bi, struct stack_pool *from,
+	     struct stack_pool *to);
 /* Bytes that the receive window could be now, given cap and pool. */
 uint32_t rx_space(const struct conn *c);
 void rx_pool_changed(struct stack *st, struct stack_pool *pool);

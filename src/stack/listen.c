@@ -116,12 +116,21 @@ static void listen_count(struct conn *c)
 	conn_count_found(c);
 }
 
-/* A record and block for the segment's tuple. False (counted) without. */
+/* Connections that this worker may have. */
+static uint32_t listen_recs_max(const struct stack *st)
+{
+	uint32_t max = st->limits.recs_max;
+
+	return max ? min_u32(max, st->sh->n_recs) : st->sh->n_recs;
+}
+
+/* A record for the segment's tuple. False (counted) without. */
 static bool listen_new(struct stack *st, const struct stack_group *g,
 		       const struct seg *seg, uint64_t now_us,
 		       struct conn *ret_conn)
 {
-	uint32_t ri = shard_rec_new(st->sh, &seg->tuple, seg->hash);
+	bool room = bitmap_used_count(&st->sh->rec_map) < listen_recs_max(st);
+	uint32_t ri = room ? shard_rec_new(st->sh, &seg->tuple, seg->hash) : NIL;
 	struct rec *r;
 
 	if (ri == NIL) {
@@ -367,9 +376,10 @@ bool listen_adopt(struct conn *c, const struct seg *seg)
 /* So few records that they are kept for those who complete the handshake. */
 static bool listen_few_records(const struct stack *st)
 {
-	uint32_t left = st->sh->n_recs - bitmap_used_count(&st->sh->rec_map);
+	uint32_t max = listen_recs_max(st);
+	uint32_t used = bitmap_used_count(&st->sh->rec_map);
 
-	return left && left <= st->sh->n_recs / 64;
+	return used < max && max - used <= max / 64;
 }
 
 /* Too much of what is half-open, and what that is counted as. */

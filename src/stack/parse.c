@@ -44,11 +44,10 @@ static int parse_vip(const struct stack *st, const uint8_t *addr,
 {
 	uint8_t family = addr_len == 4 ? 4 : 6;
 
-	for (int i = 0; i < ARENA_VIPS_MAX; i++) {
+	for (uint64_t left = st->vips; left; left &= left - 1) {
+		int i = __builtin_ctzll(left);
 		const struct arena_vip *vip = &st->header->vips[i];
 
-		if (!vip->family)
-			return -1;
 		if (vip->family == family &&
 		    !memcmp(vip->bytes, addr, addr_len))
 			return i;

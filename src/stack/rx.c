@@ -127,6 +127,28 @@ static void rx_free(struct conn *c, uint32_t i)
 	rx_pool_changed(c->st, pool);
 }
 
+/* The pool's list of blocks that hold chunks beyond gaps, oldest first. */
+static void rx_holder_link(struct rx_holder *holders, struct stack_pool *pool,
+			   uint32_t bi)
+{
+	holders[bi].next = NIL;
+	holders[bi].prev = pool->holders_tail;
+	if (pool->holders_tail == NIL)
+		pool->holders_head = bi;
+	else
+		holders[pool->holders_tail].next = bi;
+	pool->holders_tail = bi;
+}
+
+static void rx_holder_unlink(struct rx_holder *holders, struct stack_pool *pool,
+			     uint32_t bi)
+{
+	uint32_t next = holders[bi].next, prev = holders[bi].prev;
+
+	*(prev == NIL ? &pool->holders_head : &holders[prev].next) = next;
+	*(next == NIL ? &pool->holders_tail : &holders[next].prev) = prev;
+}
+
 /* n more chunks beyond gaps (or fewer); the pool lists those that have any. */
 static void rx_ooo_count(struct conn *c, int n)
 {
@@ -139,21 +161,30 @@ static void rx_ooo_count(struct conn *c, int n)
 	b->ooo_chunks = (uint16_t)(b->ooo_chunks + n);
 	pool->ooo_chunks += (uint32_t)n;
 	if (!had && b->ooo_chunks) {
-		holders[bi] = (struct rx_holder){ .next = NIL,
-						  .prev = pool->holders_tail };
-		if (pool->holders_tail == NIL)
-			pool->holders_head = bi;
-		else
-			holders[pool->holders_tail].next = bi;
-		pool->holders_tail = bi;
+		holders[bi].runs = 0;
+		rx_holder_link(holders, pool, bi);
 	} else if (had && !b->ooo_chunks) {
-		uint32_t next = holders[bi].next, prev = holders[bi].prev;
-
-		*(prev == NIL ? &pool->holders_head : &holders[prev].next) =
-			next;
-		*(next == NIL ? &pool->holders_tail : &holders[next].prev) =
-			prev;
+		rx_holder_unlink(holders, pool, bi);
 	}
+}
+
+void rx_move(struct stack *st, uint32_t bi, struct stack_pool *from,
+	     struct stack_pool *to)
+{
+	const struct chunk *desc = st->sh->rx.desc;
+	const struct blk *b = &st->sh->blks[bi];
+	uint32_t n = b->ooo_chunks;
+
+	for (uint32_t i = b->rx_head; i != NIL; i = desc[i].next)
+		n++;
+	from->used_chunks -= n;
+	to->used_chunks += n;
+	if (!b->ooo_chunks)
+		return;
+	from->ooo_chunks -= b->ooo_chunks;
+	to->ooo_chunks += b->ooo_chunks;
+	rx_holder_unlink(st->rx_holders, from, bi);
+	rx_holder_link(st->rx_holders, to, bi);
 }
 
 void rx_drop_ooo(struct conn *c)

@@ -61,16 +61,9 @@ static void stack_count_sources(struct stack *st, bool open)
 }
 
 /* max-per-source needs the count; until then there is none to keep. */
-static int stack_source_table(struct stack *st)
+static uint32_t stack_source_width(uint32_t n_recs)
 {
-	uint32_t width = max_u32(st->sh->n_recs / SOURCE_ROWS, 1024);
-
-	if (st->conn_sources.width)
-		return 0;
-	if (stack_table_init(&st->conn_sources, width) < 0)
-		return -ENOMEM;
-	stack_count_sources(st, true);
-	return 0;
+	return max_u32(n_recs / SOURCE_ROWS, 1024);
 }
 
 static int stack_alloc(struct stack *st)
@@ -97,6 +90,7 @@ struct stack *stack_new(struct shard *sh, uint32_t workers,
 	st->workers = workers;
 	st->ops = *ops;
 	st->limits = *limits;
+	st->vips = UINT64_MAX;
 	st->now_us = now_us;
 	st->ready_head = st->ready_tail = NIL;
 	st->dirty_head = st->dirty_tail = NIL;
@@ -149,6 +143,83 @@ static void stack_group_link(struct stack *st, const struct stack_group *g)
 	*link = g->id;
 }
 
+int stack_room_new(struct stack_room *ret_room, uint32_t n_recs,
+		   bool with_sources)
+{
+	struct stack_room room = {
+		.group = calloc(1, sizeof(*room.group)),
+		.stats = calloc(1, sizeof(*room.stats)),
+	};
+
+	if (with_sources)
+		room.sources =
+			calloc((size_t)stack_source_width(n_recs) * SOURCE_ROWS,
+			       sizeof(*room.sources));
+	if (!room.group || !room.stats || (with_sources && !room.sources)) {
+		stack_room_free(&room);
+		return -ENOMEM;
+	}
+	*ret_room = room;
+	return 0;
+}
+
+void stack_room_free(struct stack_room *room)
+{
+	free(room->group);
+	free(room->stats);
+	free(room->sources);
+	*room = (struct stack_room){ .group = NULL };
+}
+
+void stack_room_take(struct stack *st, uint16_t id, struct stack_room *room)
+{
+	if (!st->group_stats[id]) {
+		st->group_stats[id] = room->stats;
+		room->stats = NULL;
+	}
+	if (!st->groups[id] && room->group) {
+		st->groups[id] = room->group;
+		room->group = NULL;
+	}
+	if (!st->conn_sources.width && room->sources) {
+		st->conn_sources.cells = room->sources;
+		st->conn_sources.width = stack_source_width(st->sh->n_recs);
+		stack_count_sources(st, true);
+		room->sources = NULL;
+	}
+}
+
+/* What its connections hold is counted in their pool. */
+static void stack_group_move(struct stack *st, const struct stack_group *g,
+			     uint16_t pool)
+{
+	struct stack_pool *from = &st->pools[g->pool], *to = &st->pools[pool];
+
+	for (uint32_t bi = bitmap_next_used(&st->sh->blk_map, 0);
+	     bi != BITMAP_NONE; bi = bitmap_next_used(&st->sh->blk_map, bi + 1))
+		if (st->sh->recs[st->sh->blks[bi].rec].group == g->id)
+			rx_move(st, bi, from, to);
+	rx_pool_changed(st, from);
+	rx_pool_changed(st, to);
+	/* What the old pool withheld, the new one may have room for. */
+	to->released = st->pools_released = true;
+}
+
+/* Memory for the group, if it has none. */
+static int stack_group_room(struct stack *st, const struct stack_group *group)
+{
+	struct stack_room room;
+	bool sources = group->max_per_source && !st->conn_sources.width;
+
+	if (st->groups[group->id] && st->group_stats[group->id] && !sources)
+		return 0;
+	if (stack_room_new(&room, st->sh->n_recs, sources) < 0)
+		return -ENOMEM;
+	stack_room_take(st, group->id, &room);
+	stack_room_free(&room);
+	return 0;
+}
+
 int stack_group_set(struct stack *st, const struct stack_group *group)
 {
 	uint16_t id = group->id;
@@ -157,47 +228,52 @@ int stack_group_set(struct stack *st, const struct stack_group *group)
 	if (!id || id >= STACK_GROUPS_MAX || group->pool >= STACK_POOLS_MAX ||
 	    !group->port)
 		return -EINVAL;
-	if (group->max_per_source && stack_source_table(st) < 0)
+	if (stack_group_room(st, group) < 0)
 		return -ENOMEM;
 	g = st->groups[id];
-	if (g && g->port != group->port)
-		return -EINVAL;
-	/* What its connections hold is counted in the old pool. */
-	if (g && g->pool != group->pool &&
+	if (g->port && g->port != group->port &&
 	    counter_get(&st->group_stats[id]->connections))
 		return -EBUSY;
-	if (!g) {
-		g = calloc(1, sizeof(*g));
-		st->group_stats[id] = calloc(1, sizeof(*st->group_stats[id]));
-		if (!g || !st->group_stats[id]) {
-			free(g);
-			free(st->group_stats[id]);
-			st->group_stats[id] = NULL;
-			return -ENOMEM;
-		}
-		st->groups[id] = g;
-	} else {
+	if (g->port) {
 		stack_group_unlink(st, g);
+		if (g->pool != group->pool)
+			stack_group_move(st, g, group->pool);
 	}
 	*g = *group;
 	stack_group_link(st, g);
 	return 0;
 }
 
-void stack_group_remove(struct stack *st, uint16_t id, uint64_t now_us)
+void stack_group_remove(struct stack *st, uint16_t id)
 {
+	struct stack_group_stats *stats = st->group_stats[id];
 	struct stack_group *g = st->groups[id];
-	uint32_t ri;
 
-	if (!g)
+	if (!g || !g->port)
 		return;
 	stack_group_unlink(st, g);
 	g->draining = true;
-	for (ri = bitmap_next_used(&st->sh->rec_map, 0); ri != BITMAP_NONE;
-	     ri = bitmap_next_used(&st->sh->rec_map, ri + 1)) {
-		if (st->sh->recs[ri].group == id)
-			stack_abort(st, ri, now_us);
-	}
+	/* The number's next group counts from zero; the gauges go on. */
+	counter_set(&stats->accepted, 0);
+	counter_set(&stats->refused, 0);
+	counter_set(&stats->msgs_in, 0);
+	counter_set(&stats->msgs_out, 0);
+	counter_set(&stats->bytes_in, 0);
+	counter_set(&stats->bytes_out, 0);
+}
+
+void stack_vips_set(struct stack *st, uint64_t vips)
+{
+	st->vips = vips;
+}
+
+void stack_limits_set(struct stack *st, const struct stack_limits *limits)
+{
+	st->limits.recs_max = limits->recs_max;
+	st->limits.half_open_max = limits->half_open_max;
+	st->limits.half_open_cookies = limits->half_open_cookies;
+	st->limits.half_open_per_source = limits->half_open_per_source;
+	st->limits.syn_cookies = limits->syn_cookies;
 }
 
 void stack_pool_set(struct stack *st, uint16_t i, uint64_t bytes,

@@ -144,6 +144,7 @@ struct stack_limits {
 	uint32_t packet_max; /* bytes of a reassembled packet */
 	uint16_t frag_datagrams; /* under reassembly at a time, of this worker */
 	uint16_t frag_per_source; /* of these, from one IPv4 address or IPv6 /64 */
+	uint32_t recs_max; /* connections of this worker; 0: all that have records */
 	uint32_t half_open_max; /* of this worker */
 	uint32_t half_open_cookies; /* cookies from so many on */
 	uint32_t half_open_per_source; /* of this worker; 0: no limit */
@@ -167,6 +168,7 @@ struct stack {
 	struct frag_table *frags; /* heap */
 	uint64_t now_us; /* as last heard, for stack_parse() */
 	uint32_t workers;
+	uint64_t vips; /* bit i: packets to header->vips[i] are ours */
 	struct stack_group *groups[STACK_GROUPS_MAX]; /* heap, by id */
 	struct stack_group_stats *group_stats[STACK_GROUPS_MAX]; /* heap, by id */
 	uint16_t port_group[65536]; /* first group of the port's chain, or 0 */
@@ -201,15 +203,41 @@ struct stack *stack_new(struct shard *sh, uint32_t workers,
 void stack_free(struct stack *st);
 
 /*
- * Add a group, or replace the settings of the one with this id (its port may
- * not change: -EINVAL; its pool only without connections: -EBUSY). Copies
- * *group. The first one with max_per_source has all connections counted.
- * Returns 0, -EINVAL, -EBUSY, -ENOMEM.
+ * Add a group, or replace the settings of the one with this id. Its port can't
+ * change while it has connections (-EBUSY); what they hold goes with it to
+ * another pool. Copies *group. The first one with max_per_source has all
+ * connections counted. Returns 0, -EINVAL, -EBUSY, -ENOMEM.
  */
 int stack_group_set(struct stack *st, const struct stack_group *group);
 
-/* Remove a group from its port; its connections are aborted one by one. */
-void stack_group_remove(struct stack *st, uint16_t id, uint64_t now_us);
+/*
+ * Memory for what stack_group_set() may have to allocate: with it, it can't
+ * fail for want of memory. Any thread may make one, for shards of n_recs
+ * records; with_sources: a setting of max_per_source is to come.
+ */
+struct stack_room {
+	struct stack_group *group;
+	struct stack_group_stats *stats;
+	uint32_t *sources;
+};
+int stack_room_new(struct stack_room *ret_room, uint32_t n_recs,
+		   bool with_sources);
+void stack_room_free(struct stack_room *room);
+
+/* Takes of room what group id lacks; the rest stays the caller's. */
+void stack_room_take(struct stack *st, uint16_t id, struct stack_room *room);
+
+/*
+ * Take a group off its port: no connection comes to it any more. Those that
+ * it has stay until they are aborted.
+ */
+void stack_group_remove(struct stack *st, uint16_t id);
+
+/* Which of header->vips are ours from now on; before, all that are there. */
+void stack_vips_set(struct stack *st, uint64_t vips);
+
+/* Change limits that bear it: recs_max, half_open_*, syn_cookies. */
+void stack_limits_set(struct stack *st, const struct stack_limits *limits);
 
 /*
  * Size pool i (its use is kept); bytes of this worker's share, 0: there is no

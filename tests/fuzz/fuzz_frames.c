@@ -175,7 +175,7 @@ static void frames_settings(uint16_t how)
 {
 	frames_bits(how);
 	setup.stack = world.group;
-	FUZZ_CHECK(groups_set(&gs, &setup) == 0);
+	FUZZ_CHECK(groups_set(&gs, &setup, NULL) == 0);
 	world_group();
 }
 

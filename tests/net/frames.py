@@ -152,6 +152,7 @@ class Backend:
 
     def send(self, kind, payload=b"", **header):
         header.setdefault("group", self.group)
+        self.sock.settimeout(WITHIN_S)  # not what receive() left there
         self.sock.sendall(encode(kind, payload, **header))
 
     def send_raw(self, data):

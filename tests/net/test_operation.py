@@ -219,7 +219,8 @@ def test_reload_changes_what_can_change():
 
 def test_reload_says_what_needs_a_restart():
     with running() as (d, _, s):
-        d.configure({"echo": {"port": PORT}}, 2, top={"max-connections": 77})
+        d.configure({"echo": {"port": PORT}}, 2,
+                    top={"max-connections": 77000})
         p = d.ctl("reload", check=False)
         contains(p.stdout + p.stderr, "max-connections")
         contains(p.stdout + p.stderr, "restart")

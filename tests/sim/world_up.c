@@ -98,7 +98,7 @@ void world_set_groups(struct world *w)
 		setup.stack.vip_mask = UINT64_MAX;
 		setup.stack.shared_count = &w->shared_count;
 		w->gs.now_us = w->now_us;
-		if (groups_set(&w->gs, &setup) < 0)
+		if (groups_set(&w->gs, &setup, NULL) < 0)
 			sim_fail(w, "groups_set failed");
 	}
 }

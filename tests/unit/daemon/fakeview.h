@@ -234,6 +234,13 @@ static inline int fake_reload(void *self, conf_report report, void *arg)
 	return 0;
 }
 
+static inline int fake_settle(void *self, void (*cb)(void *arg, int err),
+			      void *arg)
+{
+	return fake_ask(self,
+			&(struct fake_pending){ .outcome = cb, .arg = arg });
+}
+
 static inline const struct conf *fake_conf(void *self)
 {
 	return &((struct fake_view *)self)->conf;
@@ -258,9 +265,9 @@ static inline void fake_init(struct fake_view *f, struct event_base *base)
 		.pool = { .name = "chat",
 			  .throttle_high = 90,
 			  .throttle_low = 75 },
-		.group = { .name = "im", .port = 5222, .priority = -1 },
+		.group = { .name = "im", .id = 1, .port = 5222, .priority = -1 },
 		.view = { f, fake_snapshot, fake_close_conn, fake_drain_backend,
-			  fake_drain_group, fake_reload, fake_conf,
+			  fake_drain_group, fake_reload, fake_settle, fake_conf,
 			  fake_uptime_ms, fake_arena_resident_bytes },
 	};
 	f->conf.pools = &f->pool;

@@ -41,7 +41,7 @@ static void peer_no_log(void *ctx, enum log_level level, const char *line,
 void peer_group(void)
 {
 	peer_setup.stack = rig.group;
-	ck_assert_int_eq(groups_set(&gs, &peer_setup), 0);
+	ck_assert_int_eq(groups_set(&gs, &peer_setup, NULL), 0);
 }
 
 void peer_up(void)

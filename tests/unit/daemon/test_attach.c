@@ -14,6 +14,7 @@
 #include "../unit.h"
 #include "base/log.h"
 #include "daemon/attach.h"
+#include "daemon/registry_plan.h"
 #include "proto/stream.h"
 
 #define PORT 5222
@@ -25,7 +26,8 @@ static struct event_base *base;
 static struct attach *attach;
 static struct conf_socket where = { .mode = 0600, .gid = (gid_t)-1 };
 static int tun[2];
-static struct conf_pool pool = { .receive_buffer_bytes = 1 << 20,
+static struct conf_pool pool = { .name = "pool",
+				 .receive_buffer_bytes = 1 << 20,
 				 .throttle_high = 90,
 				 .throttle_low = 75 };
 static struct conf_group group = { .name = "test", .port = PORT };
@@ -48,7 +50,7 @@ static void up(void)
 	const struct arena_sizes sizes = {
 		.workers = 1,
 		.max_connections = 64,
-		.rx_bytes = 1 << 20,
+		.rx_bytes = 4 << 20,
 		.tx_bytes = 1 << 20,
 	};
 	struct worker_setup setup = { .n_workers = 1, .arena = &arena };
@@ -60,7 +62,7 @@ static void up(void)
 	setup.tun_fd = tun[0];
 	stack_limits_init(&setup.limits, 1500);
 	ck_assert_int_eq(worker_new(&workers[0], &setup), 0);
-	registry_init(&registry, workers, 1, &conf);
+	ck_assert_int_eq(registry_init(&registry, workers, 1, arena.header), 0);
 	ck_assert_int_eq(registry_apply(&registry, &conf), 0);
 	ck_assert_int_eq(worker_start(workers[0]), 0);
 	base = event_base_new();

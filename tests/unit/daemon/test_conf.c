@@ -24,6 +24,12 @@ static void collect(void *arg, const char *line)
 	n_reported++;
 }
 
+static void ignore(void *arg, const char *line)
+{
+	(void)arg;
+	ck_assert_msg(!strstr(line, "needs a restart"), "not kept: %s", line);
+}
+
 static struct conf *load(const char *text)
 {
 	const char *path = scratch_write("x.conf", text, strlen(text));
@@ -410,78 +416,113 @@ START_TEST(test_conf_groups_may_share_a_port_and_pools_may_be_empty)
 }
 END_TEST
 
-static unsigned int restarts(const char *from, const char *to)
+/* What is reported of a change; returns how many lines need a restart. */
+static unsigned int differ(const char *from, const char *to)
 {
 	struct conf *a = load_good(from), *b = load_good(to);
 	unsigned int n;
 
 	reported[0] = '\0';
 	n_reported = 0;
-	n = conf_needs_restart(a, b, collect, &n_reported);
-	ck_assert_uint_eq(n, n_reported);
+	n = conf_diff(a, b, collect, &n_reported);
+	ck_assert_uint_le(n, n_reported);
+	conf_keep(a, b);
+	n_reported = 0;
+	ck_assert_uint_eq(conf_diff(a, b, ignore, NULL), 0);
 	conf_free(a);
 	conf_free(b);
 	return n;
 }
 
-START_TEST(test_conf_reload_of_the_same_needs_no_restart)
+START_TEST(test_conf_reload_of_the_same_changes_nothing)
 {
-	ck_assert_uint_eq(restarts(full, full), 0);
+	ck_assert_uint_eq(differ(full, full), 0);
+	ck_assert_str_eq(reported, "");
 }
 END_TEST
 
 #define POOL(settings, groups) TUN "pool \"p\" { " settings " " groups " }"
 #define G(settings) "group \"g\" { port = 1 " settings " }"
+#define H(settings) "group \"h\" { port = 2 " settings " }"
 
-START_TEST(test_conf_reload_takes_settings_of_groups)
+START_TEST(test_conf_reload_names_what_changes)
 {
 	ck_assert_uint_eq(
-		restarts(POOL("", G("")),
-			 POOL("throttle-high = 95 throttle-low = 2",
-			      G("ack = immediate idle-timeout = 7 vip = \"192.0.2.10\""
-				" backend \"b\" { address = \"unix:/x\" }"))),
+		differ(POOL("", G("ack-deadline = 5 backend \"a\" "
+				  "{ address = \"unix:/a\" } backend \"c\" "
+				  "{ address = \"unix:/c\" }") H("")),
+		       POOL("throttle-high = 95 receive-buffer = 1M",
+			    G("ack = immediate ack-window = 64K"
+			      " vip = \"192.0.2.10\""
+			      " backend \"a\" { address = \"unix:/x\" }"
+			      " backend \"b\" { address = \"unix:/b\" }") "group \"i\" { port = 9 }") "half-open-max = 7 syn-cookies = never"),
 		0);
-	/* a new one goes behind the others */
-	ck_assert_uint_eq(restarts(POOL("", G("")),
-				   POOL("", G("") "group \"h\" { port = 2 }")),
-			  0);
+	ck_assert_str_eq(reported,
+			 "half-open-max 65536 -> 7\n"
+			 "syn-cookies auto -> never\n"
+			 "pool p: receive-buffer 64M -> 1M\n"
+			 "pool p: throttle-high 90 -> 95\n"
+			 "group h: removed, its connections end\n"
+			 "group g: vip (all) -> 192.0.2.10\n"
+			 "group g: ack deferred -> immediate\n"
+			 "group g: ack-deadline 5 -> 0\n"
+			 "group g: ack-window auto -> 64K\n"
+			 "group g: backend c: removed\n"
+			 "group g: backend a: address unix:/a -> unix:/x\n"
+			 "group g: backend b: added (unix:/b)\n"
+			 "group i: added (port 9)\n");
 }
 END_TEST
 
 START_TEST(test_conf_reload_names_what_needs_a_restart)
 {
 	ck_assert_uint_eq(
-		restarts(POOL("", G("")),
-			 "max-connections = 7 metrics { listen = \"127.0.0.1:1\" }"
-			 "control { mode = 0666 }"
-			 "tun \"y\" { mtu = 1400 vip = {\"192.0.2.11\"} }"
-			 "pool \"p\" { receive-buffer = 1M"
-			 " group \"g\" { port = 2 } }"),
-		8);
-	ck_assert_str_eq(reported,
-			 "max-connections: needs a restart\n"
-			 "tun \"y\": another name: needs a restart\n"
-			 "tun \"xtcp0\": vip: needs a restart\n"
-			 "tun \"xtcp0\": mtu: needs a restart\n"
-			 "control: mode: needs a restart\n"
-			 "metrics: needs a restart\n"
-			 "pool \"p\": receive-buffer: needs a restart\n"
-			 "group \"g\": port: needs a restart\n");
+		differ(POOL("", G("")),
+		       "workers = 7 transmit-buffer = 1M"
+		       " control { mode = 0666 }"
+		       " tun \"y\" { mtu = 1400 vip = {\"192.0.2.10\"} }"
+		       " pool \"p\" { " G("") " }"),
+		5);
+	ck_assert_ptr_nonnull(strstr(reported, "-> 7: needs a restart with a "
+					       "new arena: stop xtcpd, then "
+					       "start it\n"));
+	ck_assert_ptr_nonnull(strstr(
+		reported, "tun xtcp0 -> y: needs a restart\n"
+			  "tun xtcp0: mtu 1500 -> 1400: needs a restart\n"
+			  "control: mode 0660 -> 0666: needs a restart\n"));
 }
 END_TEST
 
-START_TEST(test_conf_reload_keeps_the_places_of_groups)
+START_TEST(test_conf_reload_compares_by_name)
 {
-	ck_assert_uint_eq(restarts(POOL("", G("")),
-				   POOL("", "group \"f\" { port = 2 }" G(""))),
-			  1);
+	const char *two = "tun \"x\" { vip = {\"192.0.2.1\", \"192.0.2.2\"} }"
+			  "pool \"p\" { " G("vip = \"192.0.2.2\"")
+				  H("") "} pool \"q\" { }";
+
+	/* The same in another order. */
+	ck_assert_uint_eq(
+		differ(two, "tun \"x\" { vip = {\"192.0.2.2\", \"192.0.2.1\"} }"
+			    "pool \"q\" { } pool \"p\" { " H("")
+				    G("vip = \"192.0.2.2\"") "}"),
+		0);
+	ck_assert_str_eq(reported, "");
+	ck_assert_uint_eq(
+		differ(two,
+		       "tun \"x\" { vip = {\"192.0.2.2\", \"2001:db8::1\"} }"
+		       "pool \"q\" { " G(
+			       "vip = \"2001:db8::1\"") "group \"h\" "
+							"{ port = 3 } } metrics { listen = \"127.0.0.1:1\" }"),
+		0);
 	ck_assert_str_eq(
 		reported,
-		"group \"f\" where \"g\" was: needs a restart (a new group "
-		"goes behind the last one)\n");
-	ck_assert_uint_eq(restarts(POOL("", G("")),
-				   POOL("", "") " pool \"q\" { " G("") "}"),
-			  2);
+		"vip 192.0.2.1: removed\n"
+		"vip 2001:db8::1: added\n"
+		"metrics: added\n"
+		"pool p: removed\n"
+		"group g: pool p -> q\n"
+		"group g: vip 192.0.2.2 -> 2001:db8::1\n"
+		"group h: port 2 -> 3: another group, the connections of the "
+		"old one end\n");
 }
 END_TEST
 
@@ -547,7 +588,7 @@ UNIT_MAIN(
 	UNIT_CASE("more", scratch_setup, scratch_teardown,
 		  test_conf_all_problems_are_shown_in_one_run_by_line,
 		  test_conf_missing_file_is_named,
-		  test_conf_reload_of_the_same_needs_no_restart,
-		  test_conf_reload_takes_settings_of_groups,
+		  test_conf_reload_of_the_same_changes_nothing,
+		  test_conf_reload_names_what_changes,
 		  test_conf_reload_names_what_needs_a_restart,
-		  test_conf_reload_keeps_the_places_of_groups))
+		  test_conf_reload_compares_by_name))

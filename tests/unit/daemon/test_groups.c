@@ -361,6 +361,102 @@ START_TEST(test_removed_group_closes_its_streams_and_aborts)
 }
 END_TEST
 
+static void up_many(void)
+{
+	rig_max_connections = 2048;
+	up();
+}
+
+/* More than one turn ends; the first turn does not take them all. */
+START_TEST(test_removed_group_ends_a_batch_in_each_turn)
+{
+	enum { MANY = 1500 };
+	struct rig_client cl = { 0 };
+	uint32_t left;
+
+	for (uint16_t i = 0; i < MANY; i++) {
+		memset(&cl, 0, sizeof(cl));
+		rig_connect(&cl, (uint16_t)(1000 + i));
+	}
+	groups_remove(&gs, PEER_GROUP);
+	left = bitmap_used_count(&rig.shard.rec_map);
+	ck_assert_uint_gt(left, 0);
+	ck_assert_uint_lt(left, MANY);
+	ck_assert(groups_pending(&gs));
+	/* What still comes in finds nobody, and harms nothing. */
+	rig_send(&cl, "late");
+	for (int i = 0; i < 3; i++)
+		peer_pump();
+	ck_assert_uint_eq(bitmap_used_count(&rig.shard.rec_map), 0);
+	ck_assert(!groups_pending(&gs));
+	ck_assert_uint_eq(peer_counter(WC_group_removed), MANY);
+}
+END_TEST
+
+START_TEST(test_number_that_is_set_anew_does_not_end)
+{
+	for (uint16_t i = 0; i < 1200; i++) {
+		memset(&c1, 0, sizeof(c1));
+		rig_connect(&c1, (uint16_t)(1000 + i));
+	}
+	groups_remove(&gs, PEER_GROUP);
+	ck_assert_uint_gt(bitmap_used_count(&rig.shard.rec_map), 0);
+	peer_group();
+	rig.seen = rig.n_out;
+	rig_connect(&c2, 5000);
+	for (int i = 0; i < 3; i++)
+		peer_pump();
+	ck_assert_uint_eq(rig_rec(&c2)->state, TCP_ESTABLISHED);
+	groups_remove(&gs, PEER_GROUP);
+	for (int i = 0; i < 3; i++)
+		peer_pump();
+}
+END_TEST
+
+START_TEST(test_removed_address_is_told_to_the_backend)
+{
+	peer_attach(&a, 1);
+	rig_connect(&c1, 1000);
+	rig_connect(&c2, 1001);
+	peer_request(&c1, "1");
+	peer_expect_data(&a, "1", FRAME_F_FIRST);
+	groups_vips_set(&gs, 1 << 1, 1 << 0);
+	peer_pump();
+	rig_expect(&c1, TH_RST | TH_ACK);
+	rig_expect(&c2, TH_RST | TH_ACK);
+	peer_expect(&a, FRAME_RESET); /* of the one that it knows */
+	peer_expect_nothing(&a);
+	ck_assert_uint_eq(peer_counter(WC_vip_removed), 2);
+	ck_assert_uint_eq(bitmap_used_count(&rig.shard.rec_map), 0);
+	ck_assert_uint_eq(gs.by_id[PEER_GROUP]->n_live, 1);
+}
+END_TEST
+
+START_TEST(test_room_is_enough_for_a_new_group)
+{
+	struct conf_backend backends[2] = {
+		{ .name = "x", .address = "unix:/nowhere/x", .streams = 1 },
+		{ .name = "y", .address = "unix:/nowhere/y", .streams = 1 },
+	};
+	struct group_setup setup = peer_setup;
+	struct groups_room room;
+
+	setup.stack.id = 2;
+	setup.stack.max_per_source = 3;
+	setup.backends = backends;
+	setup.n_backends = 2;
+	ck_assert_int_eq(groups_room_new(&room, 2, rig.shard.n_recs, true), 0);
+	ck_assert_int_eq(groups_set(&gs, &setup, &room), 0);
+	/* All of it was needed. */
+	ck_assert_ptr_null(room.group);
+	ck_assert_ptr_null(room.backends);
+	ck_assert_ptr_null(room.stack.group);
+	ck_assert_ptr_null(room.stack.stats);
+	ck_assert_ptr_null(room.stack.sources);
+	groups_room_free(&room);
+}
+END_TEST
+
 UNIT_MAIN("daemon/groups",
 	  UNIT_CASE("delivery", up, down, test_request_and_reply,
 		    test_request_waits_for_the_first_backend,
@@ -370,7 +466,12 @@ UNIT_MAIN("daemon/groups",
 		    test_connection_without_data_is_closed_without_a_backend,
 		    test_accept_application, test_reject_and_accept_timeout,
 		    test_announce,
-		    test_removed_group_closes_its_streams_and_aborts),
+		    test_removed_group_closes_its_streams_and_aborts,
+		    test_removed_address_is_told_to_the_backend,
+		    test_room_is_enough_for_a_new_group),
+	  UNIT_CASE("many", up_many, down,
+		    test_removed_group_ends_a_batch_in_each_turn,
+		    test_number_that_is_set_anew_does_not_end),
 	  UNIT_CASE("balance", up, down, test_sticky_stays_and_spreads,
 		    test_any_chooses_anew_when_nothing_is_outstanding,
 		    test_least_takes_the_one_with_fewest_inflight,

@@ -76,6 +76,29 @@ START_TEST(test_full_and_closed_box_refuse)
 }
 END_TEST
 
+START_TEST(test_reserved_place_is_nobody_elses)
+{
+	ck_assert_int_eq(mailbox_init(&box, 2), 0);
+	ck_assert_int_eq(mailbox_reserve(&box), 0);
+	ck_assert_int_eq(mailbox_post(&box, &mails[0][0].mail), 0);
+	ck_assert_int_eq(mailbox_post(&box, &mails[0][1].mail), -EAGAIN);
+	ck_assert_int_eq(mailbox_reserve(&box), -EAGAIN);
+	ck_assert_int_eq(mailbox_post_reserved(&box, &mails[0][1].mail), 0);
+	ck_assert_uint_eq(mailbox_run(&box, &box), 2);
+	ck_assert_int_eq(mailbox_reserve(&box), 0);
+	mailbox_unreserve(&box);
+	ck_assert_int_eq(mailbox_post(&box, &mails[0][2].mail), 0);
+	ck_assert_int_eq(mailbox_post(&box, &mails[0][3].mail), 0);
+	ck_assert_uint_eq(mailbox_run(&box, &box), 2);
+	ck_assert_int_eq(mailbox_reserve(&box), 0);
+	mailbox_close(&box);
+	ck_assert_int_eq(mailbox_reserve(&box), -EPIPE);
+	ck_assert_int_eq(mailbox_post_reserved(&box, &mails[0][4].mail),
+			 -EPIPE);
+	mailbox_fini(&box);
+}
+END_TEST
+
 static void *poster(void *arg)
 {
 	uint32_t i = *(uint32_t *)arg;
@@ -114,4 +137,5 @@ END_TEST
 UNIT_MAIN("daemon/mailbox",
 	  UNIT_CASE("all", up, NULL, test_mail_runs_once_and_in_order,
 		    test_full_and_closed_box_refuse,
+		    test_reserved_place_is_nobody_elses,
 		    test_many_threads_may_post))

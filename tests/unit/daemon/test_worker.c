@@ -61,7 +61,7 @@ static void up(void)
 		setup.tun_fd = tun[i][0];
 		ck_assert_int_eq(worker_new(&workers[i], &setup), 0);
 		stack_pool_set(workers[i]->st, 0, 1 << 19, 90, 75);
-		ck_assert_int_eq(groups_set(&workers[i]->gs, &group), 0);
+		ck_assert_int_eq(groups_set(&workers[i]->gs, &group, NULL), 0);
 		ck_assert_int_eq(worker_start(workers[i]), 0);
 	}
 	ck_assert_int_eq(mailbox_init(&box, UINT32_MAX), 0);

@@ -151,6 +151,17 @@ void rig_group(void)
 	ck_assert_int_eq(stack_group_set(rig.st, &rig.group), 0);
 }
 
+void rig_group_remove(uint16_t id)
+{
+	const struct bitmap *map = &rig.shard.rec_map;
+
+	stack_group_remove(rig.st, id);
+	for (uint32_t ri = bitmap_next_used(map, 0); ri != BITMAP_NONE;
+	     ri = bitmap_next_used(map, ri + 1))
+		if (rig.shard.recs[ri].group == id)
+			stack_abort(rig.st, ri, rig.now_us);
+}
+
 void rig_up(void)
 {
 	struct arena_sizes sizes = {

@@ -82,6 +82,9 @@ void rig_down(void);
 /* Apply rig.group after a change. */
 void rig_group(void);
 
+/* Remove the group, and abort its connections. */
+void rig_group_remove(uint16_t id);
+
 struct rig_seg {
 	uint8_t flags;
 	uint32_t seq, ack;

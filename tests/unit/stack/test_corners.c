@@ -437,7 +437,7 @@ START_TEST(test_removing_a_group_frees_what_is_gone)
 	seg(&a, TH_RST, a.snd_nxt, 0, NULL, 0);
 	ck_assert_uint_eq(stack_next_event(rig.st, &ev), a.ri);
 	ck_assert_uint_eq(ev, STACK_EV_RESET);
-	stack_group_remove(rig.st, 1, rig.now_us);
+	rig_group_remove(1);
 	stack_flush(rig.st, rig.now_us);
 	ck_assert_str_eq(state_of(&a), "FREE");
 }

@@ -192,7 +192,7 @@ START_TEST(test_closed_port_is_reset)
 	uint32_t len;
 
 	rig_client(&cl, 1000);
-	stack_group_remove(rig.st, 1, rig.now_us);
+	rig_group_remove(1);
 	len = rig_build(
 		&cl, &(struct rig_seg){ .flags = TH_SYN, .seq = cl.iss }, buf);
 	rig_packet(buf, len);
@@ -217,7 +217,7 @@ START_TEST(test_full_group_refuses_and_the_next_in_priority_takes_over)
 	rig_connect(&b, 1001);
 	ck_assert_uint_eq(rig_rec(&a)->group, 1);
 	ck_assert_uint_eq(rig_rec(&b)->group, 2);
-	stack_group_remove(rig.st, 2, rig.now_us);
+	rig_group_remove(2);
 	stack_flush(rig.st, rig.now_us);
 	rig_expect(&b, TH_RST | TH_ACK);
 	rig_client(&c, 1002);
