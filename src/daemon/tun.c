@@ -489,6 +489,7 @@ static void tun_unroute_vip(struct tun *tun, uint32_t i)
 	tun_remove_routes(tun, tun->blackholes & bit, true);
 	tun->routes &= ~bit;
 	tun->blackholes &= ~bit;
+	tun->found &= ~bit;
 }
 
 int tun_take_vip(struct tun *tun, const struct conf_ip *ip)
@@ -504,7 +505,7 @@ int tun_take_vip(struct tun *tun, const struct conf_ip *ip)
 	if (ip->family == 6 && !had_ipv6)
 		rc = tun_set_ipv6_sysctls(tun);
 	if (rc == 0)
-		rc = tun_add_vip(tun, i);
+		rc = tun_route_vip(tun, i);
 	if (rc < 0) {
 		tun_unroute_vip(tun, i);
 		tun->conf.n_vips--;
@@ -512,22 +513,28 @@ int tun_take_vip(struct tun *tun, const struct conf_ip *ip)
 	return rc;
 }
 
+/* What mask says of address `from` it says of `to` from here on. */
+static void tun_move_bit(uint64_t *mask, uint32_t from, uint32_t to)
+{
+	uint64_t was = *mask >> from & 1;
+
+	*mask &= ~(UINT64_C(1) << from);
+	*mask &= ~(UINT64_C(1) << to);
+	*mask |= was << to;
+}
+
 /* The last one takes the place of the one that goes. */
 void tun_drop_vip(struct tun *tun, const struct conf_ip *ip)
 {
 	int at = conf_find_vip(&tun->conf, ip);
 	uint32_t i = (uint32_t)at, last = tun->conf.n_vips - 1;
-	uint64_t bit;
 
 	if (at < 0)
 		return;
-	bit = UINT64_C(1) << i;
 	tun_unroute_vip(tun, i);
-	if (tun->routes >> last & 1)
-		tun->routes = (tun->routes | bit) & ~(UINT64_C(1) << last);
-	if (tun->blackholes >> last & 1)
-		tun->blackholes =
-			(tun->blackholes | bit) & ~(UINT64_C(1) << last);
+	tun_move_bit(&tun->routes, last, i);
+	tun_move_bit(&tun->blackholes, last, i);
+	tun_move_bit(&tun->found, last, i);
 	tun->conf.vips[i] = tun->conf.vips[last];
 	tun->conf.n_vips--;
 }
