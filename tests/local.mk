@@ -306,6 +306,16 @@ tests_unit_daemon_test_supervise_SOURCES = \
 	tests/unit/daemon/test_supervise.c tests/unit/daemon/scratch.h
 tests_unit_daemon_test_supervise_LDADD = $(unit_daemon)
 
+unit_tests += tests/unit/daemon/test_sandbox
+tests_unit_daemon_test_sandbox_SOURCES = tests/unit/daemon/test_sandbox.c \
+	tests/unit/daemon/scratch.h
+tests_unit_daemon_test_sandbox_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_statedir
+tests_unit_daemon_test_statedir_SOURCES = tests/unit/daemon/test_statedir.c \
+	tests/unit/daemon/scratch.h
+tests_unit_daemon_test_statedir_LDADD = $(unit_daemon)
+
 # --- lib
 
 # The daemon's side of the frames, played by the test.
@@ -360,6 +370,7 @@ tests_net_tun_probe_LDADD = $(daemon_libs)
 
 EXTRA_DIST += \
 	tests/net/test_takeover.py \
+	tests/net/test_sandbox.py \
 	tests/net/test_tun.py \
 	tests/net/test_xtcpctl.py \
 	tests/unit/unit.h \

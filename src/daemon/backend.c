@@ -216,8 +216,11 @@ static void backend_dial_failed(struct backend *b, int err)
 	groups_count(b->group->gs, WC_backend_connect_failed);
 	/* One line when it begins; reconnecting goes on silently. */
 	if (b->backoff_us == BACKEND_RETRY_MIN_US)
-		backend_warn(b, "%s: %s; trying on", b->address,
-			     strerror(-err));
+		backend_warn(
+			b, "%s: %s%s; trying on", b->address, strerror(-err),
+			err == -EACCES
+				? ": the user or a group of xtcpd needs write permission"
+				: "");
 	backend_retry_later(b);
 }
 

@@ -108,6 +108,7 @@ struct conf {
 	uint32_t half_open_per_source; /* of one worker; 0: no limit */
 	enum conf_cookies syn_cookies;
 	uint32_t syn_cookies_above; /* per cent of half_open_max */
+	bool sandbox;
 	struct conf_tun tun;
 	struct conf_socket control;
 	struct conf_socket attach;

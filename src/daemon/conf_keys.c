@@ -82,6 +82,9 @@ const struct conf_key conf_keys[] = {
 	KEY(TOP(syn_cookies_above), "syn-cookies-above", U32, 0, 100,
 	    "50", "per cent", LIVE, NULL,
 	    "auto: fill of half-open-max above which cookies are sent"),
+	KEY(TOP(sandbox), "sandbox", BOOL, 0, 1,
+	    "true", NULL, false, NULL,
+	    "give up privileges and system calls once all is set up"),
 
 	KEY(TUN(vips), "vip", VIPS, 1, CONF_VIPS_MAX,
 	    NULL, NULL, LIVE, NULL, "addresses that are routed to the device"),

@@ -11,8 +11,13 @@
  * worker: settings go there by mail (registry.c), questions as inquiries.
  *
  *	store, lock, arena, tun, handover, workers       made, nothing runs
- *	start                                            the workers run
  *	attach, control, metrics, inquirer, signals      we can be talked to
+ *	sandbox                                          what that took is given up
+ *	start                                            the workers run
+ *
+ * The sandbox (sandbox.h) comes after all that needs privileges, and before
+ * the first byte from outside is read, here or in a worker. From there on, and
+ * on the way down, only what it lets through can be done.
  *
  * What stays when we end, and what is found at a start: takeover.c.
  *
@@ -23,15 +28,12 @@
 #include "daemon/daemon.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -41,6 +43,7 @@
 #include "daemon/metrics.h"
 #include "daemon/notify.h"
 #include "daemon/registry_plan.h"
+#include "daemon/statedir.h"
 #include "daemon/takeover.h"
 #include "daemon/tun.h"
 
@@ -142,28 +145,12 @@ static void daemon_base_fini(struct daemon *d)
 /* One xtcpd per state directory: the lock goes with the process. */
 static int daemon_lock_init(struct daemon *d)
 {
-	char path[DAEMON_PATH_MAX];
+	int err = statedir_prepare(d->conf->state_dir);
 
-	if (mkdir(d->conf->state_dir, 0755) < 0 && errno != EEXIST) {
-		log_error("state-dir %s: %s", d->conf->state_dir,
-			  strerror(errno));
-		return -errno;
-	}
-	daemon_path(d, "lock", path);
-	d->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (d->lock_fd < 0) {
-		log_error("%s: %s", path, strerror(errno));
-		return -errno;
-	}
-	if (flock(d->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		close(d->lock_fd);
-		log_error(
-			"state-dir %s is in use by another xtcpd: stop it, or give this one "
-			"a state-dir of its own",
-			d->conf->state_dir);
-		return -EBUSY;
-	}
-	return 0;
+	if (err < 0)
+		return err;
+	d->lock_fd = statedir_lock(d->conf->state_dir);
+	return d->lock_fd < 0 ? d->lock_fd : 0;
 }
 
 static void daemon_lock_fini(struct daemon *d)
@@ -199,6 +186,7 @@ static int daemon_workers_init(struct daemon *d)
 		.arena = &d->arena,
 		.instance = d->instance,
 		.pcap_path = d->options.pcap_path,
+		.sandbox = d->conf->sandbox,
 	};
 	int err = 0;
 
@@ -418,6 +406,34 @@ static int daemon_signals_init(struct daemon *d)
 	return 0;
 }
 
+static int daemon_sandbox_init(struct daemon *d)
+{
+	const struct sandbox_setup setup = {
+		.conf_path = d->options.conf_path,
+		.state_dir = d->conf->state_dir,
+		.control_path = d->conf->control.path,
+		.attach_path = d->conf->attach.path,
+		.arena = d->arena.base,
+		.arena_bytes = d->arena.bytes,
+	};
+	int err;
+
+	if (!d->conf->sandbox) {
+		log_warn("sandbox = false: privileges are kept");
+		return 0;
+	}
+	err = sandbox_enter(&setup, &d->sandbox);
+	if (err == 0)
+		log_info("sandbox: %s", d->sandbox.text);
+	return err;
+}
+
+/* There is no way back. */
+static void daemon_sandbox_fini(struct daemon *d)
+{
+	(void)d;
+}
+
 static const struct {
 	const char *name;
 	int (*init)(struct daemon *d);
@@ -431,13 +447,14 @@ static const struct {
 	{ "TUN device", daemon_tun_init, daemon_tun_fini, false },
 	{ "registry", daemon_registry_init, daemon_registry_fini, true },
 	{ "workers", daemon_workers_init, daemon_workers_fini, true },
-	{ "start", daemon_start_init, daemon_start_fini, false },
 	{ "attach socket", daemon_attach_init, daemon_attach_fini, false },
 	{ "control socket", daemon_control_init, daemon_control_fini, false },
 	{ "metrics", daemon_metrics_init, daemon_metrics_fini, false },
 	{ "inquirer", daemon_inquirer_init, daemon_inquirer_fini, false },
 	{ "watchdog", daemon_watchdog_init, daemon_watchdog_fini, false },
 	{ "signals", daemon_signals_init, daemon_signals_fini, false },
+	{ "sandbox", daemon_sandbox_init, daemon_sandbox_fini, false },
+	{ "start", daemon_start_init, daemon_start_fini, false },
 };
 
 static void daemon_unwind(struct daemon *d, size_t n)

@@ -13,6 +13,7 @@
 #include "daemon/conf.h"
 #include "daemon/inquiry.h"
 #include "daemon/registry.h"
+#include "daemon/sandbox.h"
 #include "daemon/snapshot.h"
 #include "daemon/worker.h"
 
@@ -64,6 +65,7 @@ struct daemon {
 	struct workers_view view;
 	struct control *control;
 	struct metrics *metrics;
+	struct sandbox sandbox;
 };
 
 /*

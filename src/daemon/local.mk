@@ -47,11 +47,17 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/reload.c \
 	src/daemon/reply.c \
 	src/daemon/reply.h \
+	src/daemon/sandbox.c \
+	src/daemon/sandbox.h \
+	src/daemon/sandbox_calls.c \
+	src/daemon/sandbox_fs.c \
 	src/daemon/snapshot.h \
 	src/daemon/snapshot_take.c \
 	src/daemon/snapshot_take.h \
 	src/daemon/socket.c \
 	src/daemon/socket.h \
+	src/daemon/statedir.c \
+	src/daemon/statedir.h \
 	src/daemon/takeover.c \
 	src/daemon/takeover.h \
 	src/daemon/view.c \
@@ -108,7 +114,8 @@ daemon_libs = \
 	src/proto/libproto.la \
 	src/base/libbase.la \
 	$(EVENT_PTHREADS_LIBS) $(EVENT_LIBS) $(CONFUSE_LIBS) \
-	$(SYSTEMD_LIBS) $(MNL_LIBS) $(JSON_C_LIBS)
+	$(SYSTEMD_LIBS) $(MNL_LIBS) $(JSON_C_LIBS) $(CAP_LIBS) \
+	$(SECCOMP_LIBS)
 
 sbin_PROGRAMS += xtcpd
 xtcpd_SOURCES = src/daemon/main.c

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
@@ -74,6 +75,32 @@ static void pcap_put(struct pcap *p, const void *data, size_t n)
 	p->used += n;
 }
 
+/*
+ * A file that holds what clients say: ours alone, whatever was there before.
+ * (A pipe or a terminal does as well.)
+ */
+static int pcap_create(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	struct stat st;
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0)
+		err = -errno;
+	else if (!S_ISREG(st.st_mode))
+		return fd;
+	else if (st.st_uid != geteuid())
+		err = -EPERM;
+	else if (fchmod(fd, 0600) < 0 || ftruncate(fd, 0) < 0)
+		err = -errno;
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
+}
+
 int pcap_open(struct pcap **ret_pcap, const char *path, uint32_t worker)
 {
 	const struct pcap_file_header header = {
@@ -95,9 +122,9 @@ int pcap_open(struct pcap **ret_pcap, const char *path, uint32_t worker)
 		free(p);
 		return -ENAMETOOLONG;
 	}
-	p->fd = open(p->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	p->fd = pcap_create(p->path);
 	if (p->fd < 0) {
-		err = -errno;
+		err = p->fd;
 		free(p);
 		return err;
 	}

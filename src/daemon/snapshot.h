@@ -142,6 +142,8 @@ struct workers_view {
 	/* Milliseconds since start; bytes of the arena that are resident. */
 	uint64_t (*uptime_ms)(void *self);
 	uint64_t (*arena_resident_bytes)(void *self);
+	/* What the process gave up, in words (sandbox.h); "off". */
+	const char *(*sandbox)(void *self);
 };
 
 #endif

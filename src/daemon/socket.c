@@ -2,7 +2,9 @@
 #include "daemon/socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -43,6 +45,32 @@ static int socket_remove_stale(const struct sockaddr_un *sun)
 	return unlink(sun->sun_path) < 0 ? -errno : 0;
 }
 
+/*
+ * Give the new socket file its mode and group. The name may lie in a directory
+ * that others write to: what has it by now must be a socket of ours, and what
+ * was looked at is what is changed, not what the name stands for a moment later.
+ */
+static int socket_set_access(const struct conf_socket *conf)
+{
+	char self[sizeof("/proc/self/fd/") + 10];
+	int fd = open(conf->path, O_PATH | O_NOFOLLOW | O_CLOEXEC), err = 0;
+	struct stat st;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &st) < 0)
+		err = -errno;
+	else if (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid())
+		err = -EPERM;
+	else if ((conf->gid != (gid_t)-1 && conf->gid != st.st_gid &&
+		  fchownat(fd, "", (uid_t)-1, conf->gid, AT_EMPTY_PATH) < 0) ||
+		 chmod(self, conf->mode) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
 int socket_listen(const struct conf_socket *conf)
 {
 	struct sockaddr_un sun = { .sun_family = AF_UNIX };
@@ -65,11 +93,10 @@ int socket_listen(const struct conf_socket *conf)
 	umask(mask);
 	if (err < 0)
 		goto fail;
-	if ((conf->gid != (gid_t)-1 &&
-	     chown(conf->path, (uid_t)-1, conf->gid) < 0) ||
-	    chmod(conf->path, conf->mode) < 0 ||
-	    listen(fd, SOCKET_BACKLOG) < 0) {
+	err = socket_set_access(conf);
+	if (!err && listen(fd, SOCKET_BACKLOG) < 0)
 		err = -errno;
+	if (err < 0) {
 		unlink(conf->path);
 		goto fail;
 	}

@@ -231,6 +231,13 @@ static uint64_t view_arena_resident_bytes(void *self)
 	return arena_resident_bytes(&((struct daemon *)self)->arena);
 }
 
+static const char *view_sandbox(void *self)
+{
+	const struct daemon *d = self;
+
+	return d->conf->sandbox ? d->sandbox.text : "off";
+}
+
 void daemon_view_init(struct daemon *d)
 {
 	d->view = (struct workers_view){
@@ -244,5 +251,6 @@ void daemon_view_init(struct daemon *d)
 		.conf = view_conf,
 		.uptime_ms = view_uptime_ms,
 		.arena_resident_bytes = view_arena_resident_bytes,
+		.sandbox = view_sandbox,
 	};
 }

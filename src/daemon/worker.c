@@ -43,6 +43,7 @@
 #include "daemon/clock.h"
 #include "daemon/loss.h"
 #include "daemon/pcap.h"
+#include "daemon/sandbox.h"
 
 static void worker_count(struct worker *w, enum worker_counter which,
 			 uint64_t n)
@@ -291,6 +292,8 @@ static void *worker_main(void *arg)
 
 	snprintf(name, sizeof(name), "worker-%u", w->setup.index);
 	pthread_setname_np(pthread_self(), name);
+	if (w->setup.sandbox)
+		sandbox_enter_thread();
 	worker_turn_begin(w);
 	/* Groups and pools first: connections that are there belong to some. */
 	mailbox_run(&w->box, w);

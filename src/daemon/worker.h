@@ -37,6 +37,7 @@ struct worker_setup {
 	struct handover *handover;
 	uint64_t instance;
 	const char *pcap_path; /* capture file (pcap.h), or NULL */
+	bool sandbox; /* the main thread is in the sandbox when it starts us */
 };
 
 struct worker {

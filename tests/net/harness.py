@@ -298,7 +298,8 @@ class Xtcpd(Process):
     """xtcpd in the foreground, ready when entered, checked when left."""
 
     def __init__(self, groups=None, workers=1, pool=None, top=None, pools=None,
-                 args=(), env=None, program=BUILD / "xtcpd", mode="-f"):
+                 args=(), env=None, program=BUILD / "xtcpd", mode="-f", wrap=()):
+        """wrap: a command that becomes xtcpd, such as setpriv and its options."""
         self.dir = tempfile.mkdtemp(prefix="xtcpd-")
         self.conf = f"{self.dir}/xtcpd.conf"
         self.control_path = f"{self.dir}/control.sock"
@@ -308,7 +309,8 @@ class Xtcpd(Process):
         self.configure(groups or {}, workers, pool, top, pools)
         self.stopped = False
         try:
-            super().__init__(program, mode, "-c", self.conf, *args, env=env)
+            super().__init__(*wrap, program, mode, "-c", self.conf, *args,
+                             env=env)
         except OSError:
             shutil.rmtree(self.dir)
             raise

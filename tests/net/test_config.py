@@ -387,7 +387,7 @@ def test_without_privilege():
             f.write(harness.conf_text(d, {"im": {"port": 5222}}))
         os.chmod(path, 0o644)
         os.mkdir(f"{d}/state")
-        os.chmod(f"{d}/state", 0o777)
+        os.chown(f"{d}/state", 65534, 65534)
         args = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
                 BUILD / "xtcpd", "-c", path)
         p = run(*args, "-f", check=False, env={**os.environ, "HOME": d})

@@ -258,6 +258,12 @@ static inline uint64_t fake_arena_resident_bytes(void *self)
 	return 200000;
 }
 
+static inline const char *fake_sandbox(void *self)
+{
+	(void)self;
+	return "seccomp";
+}
+
 static inline void fake_init(struct fake_view *f, struct event_base *base)
 {
 	*f = (struct fake_view){
@@ -268,7 +274,8 @@ static inline void fake_init(struct fake_view *f, struct event_base *base)
 		.group = { .name = "im", .id = 1, .port = 5222, .priority = -1 },
 		.view = { f, fake_snapshot, fake_close_conn, fake_drain_backend,
 			  fake_drain_group, fake_reload, fake_settle, fake_conf,
-			  fake_uptime_ms, fake_arena_resident_bytes },
+			  fake_uptime_ms, fake_arena_resident_bytes,
+			  fake_sandbox },
 	};
 	f->conf.pools = &f->pool;
 	f->conf.n_pools = 1;
