@@ -46,7 +46,8 @@ def seed():
 def holders(wire, number, connections=CONNECTIONS):
     """Clients of which most are idle and many are in the middle of something."""
     return Holders(wire, (PORT, SLOW_PORT), connections, "--bulk",
-                   connections // 200, "--bulk-bytes", 256 << 10, "--churn", connections // 10, "--think", "200:60000",
+                   connections // 200, "--bulk-bytes", 256 << 10,
+                   "--churn", connections // 10, "--think", "200:60000",
                    "--seed", number, "--timeout", RECOVER_S,
                    within=RECOVER_S)
 
