@@ -133,7 +133,7 @@ static int reload_route(struct reload *r)
 
 		if (conf_find_vip(&r->d->conf->tun, vip) >= 0)
 			continue;
-		err = tun_take_vip(r->d->tun, vip);
+		err = tun_add_vip(r->d->tun, vip);
 		if (err == 0)
 			continue;
 		conf_print_ip(vip, ip, sizeof(ip));
@@ -153,7 +153,7 @@ static void reload_unroute(struct daemon *d, const struct conf *conf,
 {
 	for (uint32_t i = 0; i < n; i++)
 		if (conf_find_vip(&other->tun, &conf->tun.vips[i]) < 0)
-			tun_drop_vip(d->tun, &conf->tun.vips[i]);
+			tun_remove_vip(d->tun, &conf->tun.vips[i]);
 }
 
 static int reload_prepare(struct reload *r)

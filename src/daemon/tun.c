@@ -492,7 +492,7 @@ static void tun_unroute_vip(struct tun *tun, uint32_t i)
 	tun->found &= ~bit;
 }
 
-int tun_take_vip(struct tun *tun, const struct conf_ip *ip)
+int tun_add_vip(struct tun *tun, const struct conf_ip *ip)
 {
 	bool had_ipv6 = tun_has_ipv6(&tun->conf);
 	uint32_t i = tun->conf.n_vips;
@@ -524,7 +524,7 @@ static void tun_move_bit(uint64_t *mask, uint32_t from, uint32_t to)
 }
 
 /* The last one takes the place of the one that goes. */
-void tun_drop_vip(struct tun *tun, const struct conf_ip *ip)
+void tun_remove_vip(struct tun *tun, const struct conf_ip *ip)
 {
 	int at = conf_find_vip(&tun->conf, ip);
 	uint32_t i = (uint32_t)at, last = tun->conf.n_vips - 1;

@@ -44,8 +44,8 @@ int tun_queue(const struct tun *tun, uint32_t i);
  * At run time: route one more address to the device, or one less. Adding
  * returns 0, or a negative errno after logging; then nothing has changed.
  */
-int tun_take_vip(struct tun *tun, const struct conf_ip *ip);
-void tun_drop_vip(struct tun *tun, const struct conf_ip *ip);
+int tun_add_vip(struct tun *tun, const struct conf_ip *ip);
+void tun_remove_vip(struct tun *tun, const struct conf_ip *ip);
 
 /* Remove routes of ours that an earlier xtcpd left for an address, if any. */
 void tun_forget_vip(struct tun *tun, const struct conf_ip *ip);

@@ -447,16 +447,22 @@ END_TEST
 
 START_TEST(test_conf_reload_names_what_changes)
 {
-	ck_assert_uint_eq(
-		differ(POOL("", G("ack-deadline = 5 backend \"a\" "
-				  "{ address = \"unix:/a\" } backend \"c\" "
-				  "{ address = \"unix:/c\" }") H("")),
-		       POOL("throttle-high = 95 receive-buffer = 1M",
-			    G("ack = immediate ack-window = 64K"
-			      " vip = \"192.0.2.10\""
-			      " backend \"a\" { address = \"unix:/x\" }"
-			      " backend \"b\" { address = \"unix:/b\" }") "group \"i\" { port = 9 }") "half-open-max = 7 syn-cookies = never"),
-		0);
+	static const char from[] =
+		POOL("", G("ack-deadline = 5"
+			   " backend \"a\" { address = \"unix:/a\" }"
+			   " backend \"c\" { address = \"unix:/c\" }") H(""));
+	static const char groups[] =
+		G("ack = immediate ack-window = 64K vip = \"192.0.2.10\""
+		  " backend \"a\" { address = \"unix:/x\" }"
+		  " backend \"b\" { address = \"unix:/b\" }");
+	char to[1024];
+
+	snprintf(to, sizeof(to),
+		 TUN "half-open-max = 7 syn-cookies = never pool \"p\" { "
+		     "throttle-high = 95 receive-buffer = 1M %s "
+		     "group \"i\" { port = 9 } }",
+		 groups);
+	ck_assert_uint_eq(differ(from, to), 0);
 	ck_assert_str_eq(reported,
 			 "half-open-max 65536 -> 7\n"
 			 "syn-cookies auto -> never\n"
@@ -509,9 +515,10 @@ START_TEST(test_conf_reload_compares_by_name)
 	ck_assert_uint_eq(
 		differ(two,
 		       "tun \"x\" { vip = {\"192.0.2.2\", \"2001:db8::1\"} }"
-		       "pool \"q\" { " G(
-			       "vip = \"2001:db8::1\"") "group \"h\" "
-							"{ port = 3 } } metrics { listen = \"127.0.0.1:1\" }"),
+		       "pool \"q\" {"
+		       "group \"g\" { port = 1 vip = \"2001:db8::1\" }"
+		       "group \"h\" { port = 3 } }"
+		       "metrics { listen = \"127.0.0.1:1\" }"),
 		0);
 	ck_assert_str_eq(
 		reported,
