@@ -445,7 +445,7 @@ static int deliver_credit_frame(struct delivery *d, uint64_t limit)
 /*
  * The limit of frame.h, or more for bulk: twice the congestion window ahead,
  * so that the client never waits for the backend, within what the stack
- * queues.
+ * queues for one connection as its buffer is filled now.
  */
 static uint64_t deliver_limit(const struct group *g, uint32_t ri)
 {
@@ -455,7 +455,7 @@ static uint64_t deliver_limit(const struct group *g, uint32_t ri)
 
 	stack_conn_info(st, ri, g->gs->now_us, &info);
 	limit = frame_send_limit(info.snd_acked, CONN_HALF_BYTES);
-	ahead = min_u64(2 * (uint64_t)info.cwnd, st->limits.snd_queue_max);
+	ahead = min_u64(2 * (uint64_t)info.cwnd, stack_reply_room(st));
 	ahead = info.snd_acked + ahead;
 	return max_u64(limit, ahead - ahead % CONN_HALF_BYTES);
 }

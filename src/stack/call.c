@@ -190,6 +190,11 @@ int64_t stack_reply(struct stack *st, uint32_t ri, uint64_t offset,
 	return n;
 }
 
+uint32_t stack_reply_room(const struct stack *st)
+{
+	return tx_share(st, 0);
+}
+
 /* Our FIN follows what is queued: RFC 9293 3.10.4. */
 static void call_fin(struct conn *c)
 {

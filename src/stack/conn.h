@@ -200,10 +200,21 @@ void ack_released(struct conn *c);
 /* Window field and right edge of the segment that is about to be sent. */
 uint16_t ack_window(struct conn *c);
 
+/* tx.c: the send queue. */
+
+/* Bytes that a connection which has so many queued may have queued in all. */
+uint32_t tx_share(const struct stack *st, uint32_t queued);
+
 /*
- * tx.c: the send queue. tx_stage puts bytes behind snd_end; they are queued
- * once blk_commit() has moved that on by what it returns (transmit buffer or
- * the connection's queue full: fewer than len).
+ * Does it hold its share, its client not taking it, while replies have to
+ * wait? Then it has to go. SC_conn_slow_reset.
+ */
+bool tx_is_stuck(struct conn *c);
+
+/*
+ * Put bytes behind snd_end; they are queued once blk_commit() has moved that on
+ * by what it returns (transmit buffer full, or the connection has its share of
+ * it: fewer than len).
  */
 uint32_t tx_stage(struct conn *c, const uint8_t *data, uint32_t len);
 void tx_acked(struct conn *c, uint32_t seq);

@@ -148,7 +148,11 @@
 	C(drop_after_fin, "segments dropped: data after the client's FIN")        \
 	C(drop_after_close, "data received after the application closed")         \
 	C(syn_in_window, "SYNs within an established connection")                 \
-	C(tx_full, "replies not taken: transmit buffer full")
+	C(tx_full, "replies not taken: transmit buffer full")                     \
+	C(tx_share_full,                                                          \
+	  "replies not taken: the connection has its share of the buffer")        \
+	C(conn_slow_reset,                                                        \
+	  "connections reset: took too little while others needed the buffer")
 
 enum stack_counter {
 #define C(name, help) SC_##name,

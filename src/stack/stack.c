@@ -71,7 +71,8 @@ static int stack_alloc(struct stack *st)
 	st->frags = calloc(1, frag_table_bytes(&st->limits));
 	st->rx_runs = calloc(st->sh->rx.n, sizeof(*st->rx_runs));
 	st->rx_holders = calloc(st->sh->n_recs, sizeof(*st->rx_holders));
-	if (!st->frags || !st->rx_runs || !st->rx_holders)
+	st->tx_marks = calloc(st->sh->n_recs, sizeof(*st->tx_marks));
+	if (!st->frags || !st->rx_runs || !st->rx_holders || !st->tx_marks)
 		return -ENOMEM;
 	frag_table_init(st->frags, &st->limits);
 	return stack_table_init(&st->half_open_sources, SOURCES_HALF_OPEN);
@@ -118,6 +119,7 @@ void stack_free(struct stack *st)
 	free(st->conn_sources.cells);
 	free(st->rx_runs);
 	free(st->rx_holders);
+	free(st->tx_marks);
 	free(st);
 }
 

@@ -115,6 +115,12 @@ struct rx_holder {
 	uint32_t runs;
 };
 
+/* How fast a client takes what is queued for it (tx.c). */
+struct tx_mark {
+	uint32_t upto; /* sequence number that is to be acknowledged */
+	uint32_t since_ms; /* when that was queued, modulo 2^32; 0: not set */
+};
+
 enum stack_event {
 	/* A connection is there: held SYN (state SYN_HELD: answer with
 	 * stack_accept or stack_refuse), or announced. */
@@ -176,6 +182,8 @@ struct stack {
 	struct stack_pool pools[STACK_POOLS_MAX];
 	struct rx_run *rx_runs; /* heap, by chunk */
 	struct rx_holder *rx_holders; /* heap, by block */
+	struct tx_mark *tx_marks; /* heap, by block */
+	uint64_t tx_pressed_us; /* when a reply was last not taken whole */
 	struct counter counters[SC_COUNT];
 	uint32_t ready_head, ready_tail; /* blocks with events */
 	uint32_t dirty_head, dirty_tail; /* blocks with output */
@@ -316,13 +324,19 @@ void stack_undeliver(struct stack *st, uint32_t ri);
  * Acknowledge ackd bytes of the client's stream from position offset on, and
  * queue len bytes for the client (6g). What was acknowledged before is not an
  * error. The acknowledgement is taken whether or not the data can be.
- * Returns bytes taken (may be fewer than len: transmit buffer or the
- * connection's queue full), -EINVAL when offset + ackd is beyond what was
+ * Returns bytes taken (may be fewer than len: transmit buffer full, or the
+ * connection has its share of it), -EINVAL when offset + ackd is beyond what was
  * delivered (nothing done), -EPIPE after stack_shutdown (acknowledged).
  */
 int64_t stack_reply(struct stack *st, uint32_t ri, uint64_t offset,
 		    uint32_t ackd, const void *data, uint32_t len,
 		    uint64_t now_us);
+
+/*
+ * Bytes that a backend may well be granted beyond what the client has
+ * acknowledged: a connection's share of the transmit buffer as it stands.
+ */
+uint32_t stack_reply_room(const struct stack *st);
 
 /* FIN after what is queued; still receiving. */
 void stack_shutdown(struct stack *st, uint32_t ri, uint64_t now_us);

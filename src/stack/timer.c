@@ -137,6 +137,10 @@ static void sweep_record(struct stack *st, uint32_t ri, uint64_t now_us)
 	struct conn c;
 
 	conn_view(st, ri, now_us, &c);
+	if (tx_is_stuck(&c)) {
+		conn_abort(&c, SC_conn_slow_reset, true);
+		return;
+	}
 	switch (c.r->state) {
 	case TCP_ESTABLISHED:
 	case TCP_CLOSE_WAIT:

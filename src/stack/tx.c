@@ -7,11 +7,76 @@
  * process ends (arena/recover.h): tx_stage() puts the bytes behind snd_end,
  * where they are not looked at, and the caller commits both. Only whole chunks
  * are given back, so the first may begin before snd_una.
+ *
+ * Who may have how much of the buffer, which is one for all:
+ *
+ *  - A connection may queue as much as then is left free for others, so half
+ *    of what is left at most: a few that take nothing cannot have all of it,
+ *    and a reply to one that has little queued finds room. While there is
+ *    plenty, nobody notices. (Choudhury and Hahne, Dynamic queue length
+ *    thresholds, 1998.)
+ *  - A reply that is not taken whole waits, and with it its backend's stream.
+ *    While any does, a connection that has its share and whose client has not
+ *    acknowledged in TX_SLOW_US (or user-timeout, when that is less) what was
+ *    queued before, is reset by the sweep. It is not enough to acknowledge a
+ *    byte now and then: a mark in the queue, `upto`, must be reached.
+ *
+ * The marks are the process's own; one that is lost is set anew.
  */
 #include <string.h>
 
 #include "base/bytes.h"
 #include "stack/conn.h"
+
+/* As long as a reply of 128 KiB takes at 70 kbit/s. */
+#define TX_SLOW_US (15 * USEC_PER_SEC)
+/* A reply was kept waiting so recently: some still do. */
+#define TX_PRESSED_US USEC_PER_SEC
+/* What a connection may have whatever the others hold, bytes. */
+#define TX_SHARE_MIN 2048u
+
+static uint64_t tx_free_bytes(const struct stack *st)
+{
+	const struct chunks *tx = &st->sh->tx;
+
+	return (uint64_t)(tx->n - bitmap_used_count(&tx->map)) * CHUNK_BYTES;
+}
+
+uint32_t tx_share(const struct stack *st, uint32_t queued)
+{
+	/* what remains free after it has been taken */
+	uint64_t half = (tx_free_bytes(st) + queued) / 2;
+
+	return (uint32_t)min_u64(st->limits.snd_queue_max,
+				 max_u64(half, TX_SHARE_MIN));
+}
+
+static void tx_mark(struct conn *c, uint32_t upto)
+{
+	c->st->tx_marks[c->r->block] = (struct tx_mark){
+		.upto = upto,
+		.since_ms = (uint32_t)(c->now_us / USEC_PER_MSEC) | 1,
+	};
+}
+
+bool tx_is_stuck(struct conn *c)
+{
+	const struct tx_mark *mark;
+	uint32_t queued, ms, limit_ms;
+
+	if (!c->b || c->b->tx_head == NIL || !c->st->tx_pressed_us ||
+	    c->now_us - c->st->tx_pressed_us > TX_PRESSED_US)
+		return false;
+	mark = &c->st->tx_marks[c->r->block];
+	if (!mark->since_ms)
+		tx_mark(c, c->b->snd_end);
+	queued = c->b->snd_end - c->b->snd_una;
+	ms = ((uint32_t)(c->now_us / USEC_PER_MSEC) | 1) - mark->since_ms;
+	limit_ms = (uint32_t)(min_u64(TX_SLOW_US, c->g->user_timeout_us) /
+			      USEC_PER_MSEC);
+	return ms >= limit_ms && queued >= min_u64(tx_free_bytes(c->st),
+						   c->st->limits.snd_queue_max);
+}
 
 static bool tx_holds(const struct chunk *desc, uint32_t seq)
 {
@@ -23,9 +88,14 @@ uint32_t tx_stage(struct conn *c, const uint8_t *data, uint32_t len)
 	struct chunks *tx = &c->st->sh->tx;
 	struct blk *b = c->b;
 	uint32_t queued = b->snd_end - b->snd_una, done = 0;
-	uint32_t max = c->st->limits.snd_queue_max, end = b->snd_end;
+	uint32_t share = tx_share(c->st, queued), end = b->snd_end;
+	bool first = b->tx_head == NIL;
 
-	len = min_u32(len, max > queued ? max - queued : 0);
+	if (queued + (uint64_t)len > share) {
+		stack_count(c->st, SC_tx_share_full);
+		c->st->tx_pressed_us = c->now_us;
+		len = share > queued ? share - queued : 0;
+	}
 	while (done < len) {
 		uint32_t i = b->tx_tail, n;
 
@@ -33,6 +103,7 @@ uint32_t tx_stage(struct conn *c, const uint8_t *data, uint32_t len)
 			i = chunks_alloc(tx, c->r->block, end + done);
 			if (i == NIL) {
 				stack_count(c->st, SC_tx_full);
+				c->st->tx_pressed_us = c->now_us;
 				break;
 			}
 			if (b->tx_tail == NIL)
@@ -46,6 +117,8 @@ uint32_t tx_stage(struct conn *c, const uint8_t *data, uint32_t len)
 		ARENA_COMMIT(tx->desc[i].len, (uint16_t)(tx->desc[i].len + n));
 		done += n;
 	}
+	if (first && done)
+		tx_mark(c, end + done);
 	return done;
 }
 
@@ -54,6 +127,8 @@ void tx_acked(struct conn *c, uint32_t seq)
 	struct chunks *tx = &c->st->sh->tx;
 	struct blk *b = c->b;
 
+	if (b->tx_head != NIL && seq_geq(seq, c->st->tx_marks[c->r->block].upto))
+		tx_mark(c, b->snd_end);
 	while (b->tx_head != NIL) {
 		uint32_t i = b->tx_head;
 
