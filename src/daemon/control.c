@@ -18,6 +18,11 @@
  * I2: what a client can make us hold is bounded: one reader's buffer, one
  *     request and a read of input, one reply beyond CONTROL_OUTPUT_BYTES of output. A
  *     client that does not take its reply for CONTROL_WRITE_TIMEOUT_S goes.
+ * I3: of all lists that are being made or read together there are at most
+ *     CONTROL_LISTED_MAX elements.
+ * I4: when all places are taken, the client that has been of no use for the
+ *     longest, and for CONTROL_IDLE_US at least, makes room: who connects and
+ *     says nothing, or reads nothing, keeps no operator out.
  */
 #include "daemon/control.h"
 
@@ -43,10 +48,13 @@
 #define CONTROL_WRITE_TIMEOUT_S 30
 /* With so much unread, a client's next request waits. */
 #define CONTROL_OUTPUT_BYTES (64u * 1024u)
+#define CONTROL_IDLE_US USEC_PER_SEC
 
 enum control_counter {
 	CONTROL_CLIENTS,
 	CONTROL_CLIENTS_REFUSED,
+	CONTROL_CLIENTS_EVICTED,
+	CONTROL_LISTS_REFUSED,
 	CONTROL_REQUESTS,
 	CONTROL_REQUESTS_BAD,
 	CONTROL_REQUESTS_OVERLONG,
@@ -57,6 +65,8 @@ enum control_counter {
 static const struct show_counter control_counters[CONTROL_COUNTERS] = {
 	[CONTROL_CLIENTS] = { .name = "control_clients" },
 	[CONTROL_CLIENTS_REFUSED] = { .name = "control_clients_refused" },
+	[CONTROL_CLIENTS_EVICTED] = { .name = "control_clients_evicted" },
+	[CONTROL_LISTS_REFUSED] = { .name = "control_lists_refused" },
 	[CONTROL_REQUESTS] = { .name = "control_requests" },
 	[CONTROL_REQUESTS_BAD] = { .name = "control_requests_bad" },
 	[CONTROL_REQUESTS_OVERLONG] = { .name = "control_requests_overlong" },
@@ -69,6 +79,8 @@ struct control_client {
 	struct bufferevent *bev;
 	struct control_reader in;
 	struct control_task *task; /* under way */
+	uint32_t listed; /* elements of its list, until that is read */
+	uint64_t used_us; /* it came, asked, or read its replies */
 	bool pumping; /* control_client_pump() runs */
 	bool eof; /* sends no more: goes when all is answered */
 	bool closing; /* goes when its output is written */
@@ -80,6 +92,7 @@ struct control {
 	struct listener *listener;
 	struct control_client *clients;
 	uint32_t n_clients;
+	uint32_t listed; /* the clients' sum */
 	struct show_counter counters[CONTROL_COUNTERS];
 	char path[sizeof(((struct conf_socket *)NULL)->path)];
 };
@@ -100,6 +113,7 @@ static void control_client_free(struct control_client *client)
 		at = &(*at)->next;
 	*at = client->next;
 	server->n_clients--;
+	server->listed -= client->listed;
 	if (client->task)
 		client->task->client = NULL;
 	bufferevent_free(client->bev);
@@ -151,6 +165,7 @@ static void control_client_run(struct control_client *client,
 	const char *command;
 
 	control_count(server, CONTROL_REQUESTS);
+	client->used_us = clock_now_us();
 	if (control_request_parse(request, &command, &args) < 0) {
 		control_client_bad(
 			client,
@@ -246,11 +261,23 @@ static void control_on_input(struct bufferevent *bev, void *arg)
 	control_client_pump(arg);
 }
 
+/* The client's list has n elements; those that are made or read count. */
+static void control_client_list(struct control_client *client, uint32_t n)
+{
+	client->server->listed += n - client->listed;
+	client->listed = n;
+}
+
 /* All output is written. */
 static void control_on_output(struct bufferevent *bev, void *arg)
 {
+	struct control_client *client = arg;
+
 	(void)bev;
-	control_client_pump(arg);
+	client->used_us = clock_now_us();
+	if (!client->task)
+		control_client_list(client, 0);
+	control_client_pump(client);
 }
 
 static void control_on_event(struct bufferevent *bev, short what, void *arg)
@@ -271,6 +298,19 @@ static void control_on_event(struct bufferevent *bev, short what, void *arg)
 }
 
 /* --- tasks' ends ------------------------------------------------------- */
+
+bool control_task_may_list(struct control_task *task, uint32_t n)
+{
+	struct control_client *client = task->client;
+	struct control *server = client->server;
+
+	if (server->listed > 0 && server->listed + n > CONTROL_LISTED_MAX) {
+		control_count(server, CONTROL_LISTS_REFUSED);
+		return false;
+	}
+	control_client_list(client, n);
+	return true;
+}
 
 /* The task's client, free for its next request; NULL when it is gone. */
 static struct control_client *control_task_end(struct control_task *task)
@@ -350,6 +390,7 @@ void control_task_done_list(struct control_task *task,
 	struct control_client *client = control_task_end(task);
 	struct json_object *element;
 	struct evbuffer *out;
+	uint32_t n = 0;
 	bool ok = true;
 
 	if (!client)
@@ -357,8 +398,9 @@ void control_task_done_list(struct control_task *task,
 	/* written by hand, so that the list is never there as objects */
 	out = bufferevent_get_output(client->bev);
 	evbuffer_add_printf(out, "{\"ok\":true,\"result\":[");
-	for (uint32_t i = 0; ok && (element = make(arg, i)); i++)
-		ok = control_put_element(out, element, i == 0);
+	for (; ok && (element = make(arg, n)); n++)
+		ok = control_put_element(out, element, n == 0);
+	control_client_list(client, n);
 	/* the only warning there is has nothing to escape */
 	if (!ok || evbuffer_add_printf(
 			   out, "]%s%s%s}\n", warning ? ",\"warning\":\"" : "",
@@ -381,13 +423,31 @@ static void control_refuse(struct control *c, int fd)
 	close(fd);
 }
 
+/* I4. Returns whether there is room for one more. */
+static bool control_make_room(struct control *c)
+{
+	uint64_t before = clock_now_us() - CONTROL_IDLE_US;
+	struct control_client *idle = NULL;
+
+	if (c->n_clients < CONTROL_CLIENTS_MAX)
+		return true;
+	for (struct control_client *i = c->clients; i; i = i->next)
+		if (!i->task && i->used_us < (idle ? idle->used_us : before))
+			idle = i;
+	if (!idle)
+		return false;
+	control_count(c, CONTROL_CLIENTS_EVICTED);
+	control_client_free(idle);
+	return true;
+}
+
 static void control_on_accept(void *arg, int fd)
 {
 	const struct timeval write_timeout = { CONTROL_WRITE_TIMEOUT_S, 0 };
 	struct control *c = arg;
 	struct control_client *client;
 
-	if (c->n_clients == CONTROL_CLIENTS_MAX) {
+	if (!control_make_room(c)) {
 		control_refuse(c, fd);
 		return;
 	}
@@ -402,6 +462,7 @@ static void control_on_accept(void *arg, int fd)
 	}
 	control_count(c, CONTROL_CLIENTS);
 	client->server = c;
+	client->used_us = clock_now_us();
 	client->next = c->clients;
 	c->clients = client;
 	c->n_clients++;

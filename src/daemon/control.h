@@ -12,8 +12,15 @@
 
 #include "daemon/snapshot.h"
 
-/* Clients at once; one more is told so and closed. */
+/*
+ * Clients at once. One more takes the place of the one that has been idle, or
+ * has not read its replies, for the longest, if that is a second; else it is
+ * told so and closed.
+ */
 #define CONTROL_CLIENTS_MAX 32
+
+/* Elements of all lists that are being made, or are not read yet. */
+#define CONTROL_LISTED_MAX 100000u
 
 struct control;
 

@@ -306,6 +306,8 @@ static int control_start_conns(struct control_task *task)
 	task->query.conns = true;
 	if (task->query.limit == 0)
 		task->query.limit = CONTROL_LIMIT_DEFAULT;
+	if (!control_task_may_list(task, task->query.limit))
+		return -EBUSY;
 	return task->view->snapshot(task->view->self, &task->query,
 				    control_on_conns, task);
 }
@@ -356,6 +358,13 @@ static void control_task_fail_errno(struct control_task *task, int err)
 		control_task_fail(
 			task,
 			"%s: a worker did not answer in time: it may still do it",
+			task->command->name);
+		break;
+	case -EBUSY:
+		control_task_fail(
+			task,
+			"%s: too much is being asked, or waits to be read, by others: try again, or "
+			"with a smaller limit",
 			task->command->name);
 		break;
 	default:

@@ -10,6 +10,7 @@
 #define XTCP_DAEMON_CONTROL_COMMAND_H
 
 #include <json-c/json.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -51,6 +52,12 @@ void control_task_done(struct control_task *task, struct json_object *result,
 		       const char *warning);
 __attribute__((format(printf, 2, 3))) void
 control_task_fail(struct control_task *task, const char *fmt, ...);
+
+/*
+ * control.c: may a list of at most n elements be made now, besides those that
+ * are being made and read for others? If so it counts until it is read.
+ */
+bool control_task_may_list(struct control_task *task, uint32_t n);
 
 /*
  * The same for a list that would be large as objects: element i is made by

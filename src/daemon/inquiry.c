@@ -33,6 +33,7 @@ static void inquiry_free(struct inquiry *q)
 	while (*at != q)
 		at = &(*at)->next;
 	*at = q->next;
+	q->in->n_pending--;
 	for (uint32_t i = 0; i < q->in->n_workers; i++)
 		if (q->parts[i].answer)
 			q->kind->drop(q->parts[i].answer);
@@ -138,6 +139,7 @@ int inquiry_ask(struct inquirer *in, const struct inquiry_kind *kind,
 	}
 	q->next = in->pending;
 	in->pending = q;
+	in->n_pending++;
 	for (uint32_t i = 0; i < in->n_workers; i++) {
 		q->parts[i].inquiry = q;
 		q->parts[i].back = only != INQUIRY_ALL && only != i;

@@ -25,6 +25,7 @@ struct inquirer {
 	struct worker *const *workers;
 	uint32_t n_workers;
 	struct inquiry *pending;
+	uint32_t n_pending;
 };
 
 struct inquiry_kind {

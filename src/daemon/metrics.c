@@ -1,79 +1,153 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * metrics - the HTTP side, with libevent's server.
+ * metrics - the HTTP side: one GET per connection, and no more of HTTP than
+ * that takes (RFC 9112).
+ *
+ * Theory of operation
+ *
+ *	accept ─> READING ─> ASKING ─> WRITING ─> ENDING ─> closed
+ *	          headers    workers    answer     our FIN is out: what the
+ *	                                           client still sends is dropped
  *
  * A scrape asks the workers and is answered when they have. While a worker is
  * silent the answer is 503, not a page without its part: counters that fall
  * look like a restart, and rates computed from them jump.
  *
- * What clients may make us hold is bounded: METRICS_ASKS_MAX scrapes under
- * way, header and body limits, METRICS_TIMEOUT_S for slow or idle ones.
+ * What clients can make us hold is bounded, descriptors too, so that the
+ * control socket finds some: METRICS_CLIENTS_MAX of them, METRICS_HEADER_BYTES
+ * of each, METRICS_ASKS_MAX scrapes under way. Each step has METRICS_TIMEOUT_S,
+ * however many bytes come in it. When one more comes, it takes the place of
+ * the one whose request has been missing the longest: who trickles headers
+ * keeps nobody out.
+ *
+ * I1: an ask and its client name each other, until one of them ends.
  */
 #include "daemon/metrics.h"
 
 #include <errno.h>
+#include <event2/bufferevent.h>
 #include <event2/event.h>
-#include <event2/http.h>
-#include <event2/listener.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "base/log.h"
-#include "daemon/clock.h"
+#include "daemon/listener.h"
 
 #define METRICS_ASKS_MAX 16
-#define METRICS_HEADER_BYTES_MAX 8192
-#define METRICS_BODY_BYTES_MAX 1024
+#define METRICS_CLIENTS_MAX 32
+#define METRICS_HEADER_BYTES 8192u
 #define METRICS_TIMEOUT_S 10
-#define METRICS_REST_S 1
 #define METRICS_BACKLOG 16
+
+#define METRICS_TEXT "text/plain; charset=utf-8"
+#define METRICS_PAGE "text/plain; version=0.0.4; charset=utf-8"
+
+enum metrics_state {
+	METRICS_READING,
+	METRICS_ASKING,
+	METRICS_WRITING,
+	METRICS_ENDING
+};
+
+struct metrics_client {
+	struct metrics *metrics;
+	struct metrics_client *next; /* the one before it came later */
+	struct bufferevent *bev;
+	struct event *timer;
+	enum metrics_state state;
+	struct metrics_ask *ask; /* while ASKING */
+};
 
 /* A scrape under way. */
 struct metrics_ask {
 	struct metrics *metrics; /* NULL: closed meanwhile */
 	struct metrics_ask *next;
-	struct evhttp_request *req;
+	struct metrics_client *client; /* NULL: gone */
 };
 
 struct metrics {
 	const struct workers_view *view;
-	struct evhttp *http;
+	struct event_base *base;
+	struct listener *listener;
+	struct metrics_client *clients;
+	uint32_t n_clients;
 	struct metrics_ask *asks;
 	uint32_t n_asks;
 	uint16_t port;
 };
 
-static void metrics_fail(struct evhttp_request *req, int status,
-			 const char *text)
+static void metrics_client_free(struct metrics_client *client)
 {
-	struct evbuffer *out = evbuffer_new();
+	struct metrics_client **at = &client->metrics->clients;
 
-	if (out)
-		evbuffer_add_printf(out, "%s\n", text);
-	evhttp_add_header(evhttp_request_get_output_headers(req),
-			  "Content-Type", "text/plain; charset=utf-8");
-	evhttp_send_reply(req, status, NULL, out);
-	if (out)
-		evbuffer_free(out);
+	while (*at != client)
+		at = &(*at)->next;
+	*at = client->next;
+	client->metrics->n_clients--;
+	if (client->ask)
+		client->ask->client = NULL;
+	event_free(client->timer);
+	bufferevent_free(client->bev);
+	free(client);
 }
 
-static void metrics_send_page(struct metrics *m, struct evhttp_request *req,
+static void metrics_client_step(struct metrics_client *client,
+				enum metrics_state state)
+{
+	const struct timeval tv = { METRICS_TIMEOUT_S, 0 };
+
+	client->state = state;
+	evtimer_add(client->timer, &tv);
+}
+
+/* The answer, with body (or NULL), which is emptied. */
+static void metrics_answer(struct metrics_client *client, const char *status,
+			   const char *type, struct evbuffer *body)
+{
+	struct evbuffer *out = bufferevent_get_output(client->bev);
+
+	metrics_client_step(client, METRICS_WRITING);
+	evbuffer_add_printf(
+		out,
+		"HTTP/1.1 %s\r\nContent-Type: %s\r\n"
+		"Content-Length: %zu\r\n%sConnection: close\r\n\r\n",
+		status, type, body ? evbuffer_get_length(body) : 0,
+		strncmp(status, "405", 3) ? "" : "Allow: GET\r\n");
+	if (body)
+		evbuffer_add_buffer(out, body);
+}
+
+static void metrics_fail(struct metrics_client *client, const char *status,
+			 const char *text)
+{
+	struct evbuffer *body = evbuffer_new();
+
+	if (body)
+		evbuffer_add_printf(body, "%s\n", text);
+	metrics_answer(client, status, METRICS_TEXT, body);
+	if (body)
+		evbuffer_free(body);
+}
+
+static void metrics_unavailable(struct metrics_client *client, const char *text)
+{
+	metrics_fail(client, "503 Service Unavailable", text);
+}
+
+static void metrics_send_page(struct metrics_client *client,
 			      const struct totals *totals)
 {
-	struct evbuffer *out = evbuffer_new();
+	struct evbuffer *body = evbuffer_new();
 
-	if (!out || metrics_print(out, m->view, totals) < 0) {
-		metrics_fail(req, 503, "out of memory");
-	} else {
-		evhttp_add_header(evhttp_request_get_output_headers(req),
-				  "Content-Type",
-				  "text/plain; version=0.0.4; charset=utf-8");
-		evhttp_send_reply(req, HTTP_OK, NULL, out);
-	}
-	if (out)
-		evbuffer_free(out);
+	if (!body || metrics_print(body, client->metrics->view, totals) < 0)
+		metrics_unavailable(client, "out of memory");
+	else
+		metrics_answer(client, "200 OK", METRICS_PAGE, body);
+	if (body)
+		evbuffer_free(body);
 }
 
 static void metrics_unlink_ask(struct metrics_ask *ask)
@@ -84,70 +158,194 @@ static void metrics_unlink_ask(struct metrics_ask *ask)
 		at = &(*at)->next;
 	*at = ask->next;
 	ask->metrics->n_asks--;
+	if (ask->client)
+		ask->client->ask = NULL;
 }
 
 static void metrics_on_snapshot(void *arg, struct snapshot *const *snaps,
 				uint32_t n)
 {
 	struct metrics_ask *ask = arg;
+	struct metrics_client *client = ask->client;
 	struct totals totals;
 
-	if (!ask->metrics) {
-		free(ask);
+	if (ask->metrics)
+		metrics_unlink_ask(ask);
+	free(ask);
+	if (!client)
+		return;
+	if (totals_init(&totals, snaps, n) < 0) {
+		metrics_unavailable(client, "out of memory");
 		return;
 	}
-	metrics_unlink_ask(ask);
-	if (totals_init(&totals, snaps, n) < 0) {
-		metrics_fail(ask->req, 503, "out of memory");
-	} else if (totals.silent > 0) {
-		metrics_fail(ask->req, 503, "a worker did not answer in time");
-		totals_fini(&totals);
-	} else {
-		metrics_send_page(ask->metrics, ask->req, &totals);
-		totals_fini(&totals);
-	}
-	free(ask);
+	if (totals.silent > 0)
+		metrics_unavailable(client, "a worker did not answer in time");
+	else
+		metrics_send_page(client, &totals);
+	totals_fini(&totals);
 }
 
-static void metrics_ask(struct metrics *m, struct evhttp_request *req)
+static void metrics_ask(struct metrics *m, struct metrics_client *client)
 {
 	const struct snapshot_query query = { 0 };
 	struct metrics_ask *ask = calloc(1, sizeof(*ask));
 
 	if (!ask) {
-		metrics_fail(req, 503, "out of memory");
+		metrics_unavailable(client, "out of memory");
 		return;
 	}
-	ask->metrics = m;
-	ask->req = req;
-	ask->next = m->asks;
+	*ask = (struct metrics_ask){ m, m->asks, client };
 	m->asks = ask;
 	m->n_asks++;
+	client->ask = ask;
+	metrics_client_step(client, METRICS_ASKING);
 	if (m->view->snapshot(m->view->self, &query, metrics_on_snapshot, ask) <
 	    0) {
 		metrics_unlink_ask(ask);
 		free(ask);
-		metrics_fail(req, 503, "the workers cannot be asked");
+		metrics_unavailable(client, "the workers cannot be asked");
 	}
 }
 
-static void metrics_on_request(struct evhttp_request *req, void *arg)
+/* "METHOD TARGET HTTP/1.x", the request line. */
+static void metrics_request(struct metrics_client *client, char *line)
 {
-	const struct evhttp_uri *uri = evhttp_request_get_evhttp_uri(req);
-	const char *path = uri ? evhttp_uri_get_path(uri) : NULL;
-	struct metrics *m = arg;
+	char *save = NULL;
+	const char *method = strtok_r(line, " \r", &save);
+	char *target = strtok_r(NULL, " \r", &save);
+	const char *version = strtok_r(NULL, " \r", &save);
 
-	if (!path || strcmp(path, "/metrics") != 0) {
-		metrics_fail(req, HTTP_NOTFOUND, "there is only /metrics");
-	} else if (evhttp_request_get_command(req) != EVHTTP_REQ_GET) {
-		evhttp_add_header(evhttp_request_get_output_headers(req),
-				  "Allow", "GET");
-		metrics_fail(req, HTTP_BADMETHOD, "only GET");
-	} else if (m->n_asks == METRICS_ASKS_MAX) {
-		metrics_fail(req, HTTP_SERVUNAVAIL, "too many at once");
-	} else {
-		metrics_ask(m, req);
+	if (!method || !target || !version || strncmp(version, "HTTP/1.", 7)) {
+		metrics_fail(client, "400 Bad Request",
+			     "a request is like GET /metrics HTTP/1.1");
+		return;
 	}
+	target[strcspn(target, "?")] = '\0';
+	if (strcmp(target, "/metrics") != 0)
+		metrics_fail(client, "404 Not Found", "there is only /metrics");
+	else if (strcmp(method, "GET") != 0)
+		metrics_fail(client, "405 Method Not Allowed", "only GET");
+	else if (client->metrics->n_asks == METRICS_ASKS_MAX)
+		metrics_unavailable(client, "too many at once");
+	else
+		metrics_ask(client->metrics, client);
+}
+
+/* Bytes of the headers with the empty line that ends them; 0: not there yet. */
+static size_t metrics_header_bytes(struct evbuffer *in)
+{
+	struct evbuffer_ptr at = evbuffer_search(in, "\r\n\r\n", 4, NULL);
+
+	if (at.pos >= 0)
+		return (size_t)at.pos + 4;
+	at = evbuffer_search(in, "\n\n", 2, NULL);
+	return at.pos >= 0 ? (size_t)at.pos + 2 : 0;
+}
+
+static void metrics_on_input(struct bufferevent *bev, void *arg)
+{
+	struct evbuffer *in = bufferevent_get_input(bev);
+	struct metrics_client *client = arg;
+	size_t bytes, len = evbuffer_get_length(in);
+	char *line;
+
+	if (client->state != METRICS_READING) {
+		evbuffer_drain(in, len);
+		return;
+	}
+	bytes = metrics_header_bytes(in);
+	if (bytes == 0 && len < METRICS_HEADER_BYTES)
+		return;
+	line = bytes && bytes <= METRICS_HEADER_BYTES
+		       ? evbuffer_readln(in, NULL, EVBUFFER_EOL_LF)
+		       : NULL;
+	evbuffer_drain(in, evbuffer_get_length(in));
+	if (line)
+		metrics_request(client, line);
+	else
+		metrics_fail(client, "431 Request Header Fields Too Large",
+			     "too much of a request");
+	free(line);
+}
+
+/* All is written: our FIN, and theirs is waited for, lest a RST overtakes it. */
+static void metrics_on_output(struct bufferevent *bev, void *arg)
+{
+	struct metrics_client *client = arg;
+
+	if (client->state != METRICS_WRITING)
+		return;
+	metrics_client_step(client, METRICS_ENDING);
+	shutdown(bufferevent_getfd(bev), SHUT_WR);
+}
+
+/* A client that sends all it has and its FIN still gets its answer. */
+static void metrics_on_event(struct bufferevent *bev, short what, void *arg)
+{
+	struct metrics_client *client = arg;
+
+	if (what & BEV_EVENT_EOF && (client->state == METRICS_ASKING ||
+				     client->state == METRICS_WRITING)) {
+		bufferevent_disable(bev, EV_READ);
+		return;
+	}
+	metrics_client_free(client);
+}
+
+static void metrics_on_timeout(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	metrics_client_free(arg);
+}
+
+/* Room for one more: whose request has been missing the longest goes. */
+static bool metrics_make_room(struct metrics *m)
+{
+	struct metrics_client *oldest = NULL;
+
+	if (m->n_clients < METRICS_CLIENTS_MAX)
+		return true;
+	for (struct metrics_client *c = m->clients; c; c = c->next)
+		if (c->state == METRICS_READING || c->state == METRICS_ENDING)
+			oldest = c;
+	if (!oldest)
+		return false;
+	metrics_client_free(oldest);
+	return true;
+}
+
+static void metrics_on_accept(void *arg, int fd)
+{
+	struct metrics *m = arg;
+	struct metrics_client *client;
+
+	client = metrics_make_room(m) ? calloc(1, sizeof(*client)) : NULL;
+	if (!client) {
+		close(fd);
+		return;
+	}
+	client->metrics = m;
+	client->bev =
+		bufferevent_socket_new(m->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	client->timer = evtimer_new(m->base, metrics_on_timeout, client);
+	if (!client->bev || !client->timer) {
+		if (client->bev)
+			bufferevent_free(client->bev);
+		else
+			close(fd);
+		if (client->timer)
+			event_free(client->timer);
+		free(client);
+		return;
+	}
+	client->next = m->clients;
+	m->clients = client;
+	m->n_clients++;
+	bufferevent_setcb(client->bev, metrics_on_input, metrics_on_output,
+			  metrics_on_event, client);
+	metrics_client_step(client, METRICS_READING);
+	bufferevent_enable(client->bev, EV_READ | EV_WRITE);
 }
 
 /* Returns a listening descriptor or a negative errno; the port in ret_port. */
@@ -182,55 +380,6 @@ static int metrics_listen(const struct sockaddr_storage *addr,
 	return fd;
 }
 
-static void metrics_on_rested(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	evconnlistener_enable(arg);
-}
-
-/*
- * accept() failed: no descriptors left. The connection stays in the queue and
- * the socket readable, so accepting rests for a second instead of spinning.
- * (arg is evhttp's own. Nothing runs on the loop after metrics_close(), so the
- * listener outlives the timer.)
- */
-static void metrics_on_accept_error(struct evconnlistener *listener, void *arg)
-{
-	static struct log_ratelimit limit = LOG_RATELIMIT(10 * USEC_PER_SEC, 1);
-	const struct timeval tv = { METRICS_REST_S, 0 };
-	int err = errno;
-
-	(void)arg;
-	if (event_base_once(evconnlistener_get_base(listener), -1, EV_TIMEOUT,
-			    metrics_on_rested, listener, &tv) == 0)
-		evconnlistener_disable(listener);
-	if (log_ratelimit_ok(&limit, clock_now_us()))
-		log_warn("metrics: accept: %s: nobody gets in for a while",
-			 strerror(err));
-}
-
-static int metrics_serve(struct metrics *m, struct event_base *base, int fd)
-{
-	struct evhttp_bound_socket *bound;
-
-	m->http = evhttp_new(base);
-	if (!m->http)
-		return -ENOMEM;
-	evhttp_set_max_headers_size(m->http, METRICS_HEADER_BYTES_MAX);
-	evhttp_set_max_body_size(m->http, METRICS_BODY_BYTES_MAX);
-	evhttp_set_timeout(m->http, METRICS_TIMEOUT_S);
-	/* all that it knows: we answer 405 ourselves */
-	evhttp_set_allowed_methods(m->http, UINT16_MAX);
-	evhttp_set_gencb(m->http, metrics_on_request, m);
-	bound = evhttp_accept_socket_with_handle(m->http, fd);
-	if (!bound)
-		return -ENOMEM;
-	evconnlistener_set_error_cb(evhttp_bound_socket_get_listener(bound),
-				    metrics_on_accept_error);
-	return 0;
-}
-
 int metrics_open(struct metrics **ret_metrics, struct event_base *base,
 		 const struct sockaddr_storage *addr,
 		 const struct workers_view *view)
@@ -241,6 +390,7 @@ int metrics_open(struct metrics **ret_metrics, struct event_base *base,
 	if (!m)
 		return -ENOMEM;
 	m->view = view;
+	m->base = base;
 	fd = metrics_listen(addr, &m->port);
 	if (fd < 0) {
 		log_error(
@@ -251,9 +401,9 @@ int metrics_open(struct metrics **ret_metrics, struct event_base *base,
 		free(m);
 		return fd;
 	}
-	err = metrics_serve(m, base, fd);
+	err = listener_new(&m->listener, base, fd, "metrics", metrics_on_accept,
+			   m);
 	if (err < 0) {
-		close(fd);
 		metrics_close(m);
 		return err;
 	}
@@ -270,10 +420,10 @@ void metrics_close(struct metrics *m)
 {
 	if (!m)
 		return;
-	/* evhttp_free() frees their requests */
+	while (m->clients)
+		metrics_client_free(m->clients);
 	for (struct metrics_ask *ask = m->asks; ask; ask = ask->next)
 		ask->metrics = NULL;
-	if (m->http)
-		evhttp_free(m->http);
+	listener_free(m->listener);
 	free(m);
 }

@@ -37,14 +37,23 @@ static struct view_ask *view_ask_new(void (*outcome)(void *arg, int err),
 	return ask;
 }
 
+/*
+ * Clients may go and leave their questions behind, up to so many; the daemon's
+ * own are asked in any case.
+ */
+#define VIEW_PENDING_MAX 128u
+
 static int view_start(struct daemon *d, const struct inquiry_kind *kind,
 		      uint32_t only, const void *args, size_t bytes,
 		      inquiry_done done, struct view_ask *ask)
 {
-	int err = ask ? inquiry_ask(&d->inquirer, kind, only, args, bytes, done,
-				    ask)
-		      : -ENOMEM;
+	int err = -ENOMEM;
 
+	if (d->inquirer.n_pending >= VIEW_PENDING_MAX)
+		err = -EBUSY;
+	else if (ask)
+		err = inquiry_ask(&d->inquirer, kind, only, args, bytes, done,
+				  ask);
 	if (err < 0)
 		free(ask);
 	return err;

@@ -127,7 +127,8 @@ void tx_acked(struct conn *c, uint32_t seq)
 	struct chunks *tx = &c->st->sh->tx;
 	struct blk *b = c->b;
 
-	if (b->tx_head != NIL && seq_geq(seq, c->st->tx_marks[c->r->block].upto))
+	if (b->tx_head != NIL &&
+	    seq_geq(seq, c->st->tx_marks[c->r->block].upto))
 		tx_mark(c, b->snd_end);
 	while (b->tx_head != NIL) {
 		uint32_t i = b->tx_head;

@@ -215,6 +215,94 @@ START_TEST(test_control_one_client_too_many_is_told)
 }
 END_TEST
 
+static void say_text(int fd, const char *text)
+{
+	say(fd, text, strlen(text));
+}
+
+/* Who says nothing for a second keeps no operator out. */
+START_TEST(test_control_one_client_more_takes_an_idle_one_s_place)
+{
+	int fds[CONTROL_CLIENTS_MAX];
+	char *line = NULL;
+
+	for (int i = 0; i < CONTROL_CLIENTS_MAX; i++) {
+		fds[i] = dial();
+		turn();
+	}
+	while (!line || strstr(line, "too many clients")) {
+		int fd = dial();
+
+		free(line);
+		say_text(fd, "{\"command\": \"show counters\"}\n");
+		line = hear(fd);
+		ck_assert_ptr_nonnull(line);
+		close(fd);
+	}
+	ck_assert_ptr_nonnull(strstr(line, "\"control_clients_evicted\":1,"));
+	free(line);
+	ck_assert_ptr_null(hear(fds[0]));
+	for (int i = 0; i < CONTROL_CLIENTS_MAX; i++)
+		close(fds[i]);
+}
+END_TEST
+
+#define LIST \
+	"{\"command\": \"show connections\", \"args\": {\"limit\": 50001}}\n"
+
+/* What is made or read for others leaves no room for another large list. */
+START_TEST(test_control_lists_are_bounded_together)
+{
+	int first = dial(), second = dial();
+	char *line;
+
+	fake.held = true;
+	say_text(first, LIST);
+	for (int i = 0; i < 50; i++)
+		turn();
+	say_text(second, LIST);
+	line = hear(second);
+	ck_assert_ptr_nonnull(strstr(line, "\"ok\":false"));
+	ck_assert_ptr_nonnull(strstr(line, "smaller limit"));
+	free(line);
+	fake.held = false;
+	fake_answer_now(&fake);
+	line = hear(first);
+	ck_assert_ptr_nonnull(strstr(line, "\"ok\":true"));
+	free(line);
+	/* it has been read */
+	say_text(second, LIST);
+	line = hear(second);
+	ck_assert_ptr_nonnull(strstr(line, "\"ok\":true"));
+	free(line);
+	close(first);
+	close(second);
+}
+END_TEST
+
+START_TEST(test_control_a_list_whose_client_is_gone_does_not_count)
+{
+	int first = dial(), second = dial();
+	char *line;
+
+	fake.held = true;
+	say_text(first, LIST);
+	for (int i = 0; i < 50; i++)
+		turn();
+	shutdown(first, SHUT_RDWR);
+	close(first);
+	fake.held = false;
+	fake_answer_now(&fake);
+	for (int i = 0; i < 50; i++)
+		turn();
+	say_text(second, LIST);
+	line = hear(second);
+	ck_assert_ptr_nonnull(strstr(line, "\"ok\":true"));
+	free(line);
+	close(second);
+}
+END_TEST
+
 START_TEST(test_control_a_client_that_reads_nothing_is_not_served_on)
 {
 	const char request[] = "{\"command\": \"help\"}\n";
@@ -316,6 +404,9 @@ UNIT_MAIN("daemon/control_clients",
 		    test_control_a_client_that_hangs_up_is_forgotten,
 		    test_control_answers_after_its_end_are_thrown_away,
 		    test_control_one_client_too_many_is_told,
+		    test_control_one_client_more_takes_an_idle_one_s_place,
+		    test_control_lists_are_bounded_together,
+		    test_control_a_list_whose_client_is_gone_does_not_count,
 		    test_control_a_client_that_reads_nothing_is_not_served_on),
 	  UNIT_LOOP("noise", 20, setup, teardown,
 		    test_control_random_bytes_do_no_harm),

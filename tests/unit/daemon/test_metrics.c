@@ -4,6 +4,7 @@
 #include "unit/daemon/fakeview.h"
 #include "unit/unit.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@ static void setup(void)
 	struct sockaddr_in in = { .sin_family = AF_INET,
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 
+	signal(SIGPIPE, SIG_IGN); /* as the daemon does */
 	base = event_base_new();
 	fake_init(&fake, base);
 	memcpy(&address, &in, sizeof(in));
@@ -228,6 +230,64 @@ START_TEST(test_metrics_scrapers_that_hang_up_are_forgotten)
 }
 END_TEST
 
+/* Slow-loris: headers that never end keep nobody out. */
+START_TEST(test_metrics_headers_that_trickle_keep_nobody_out)
+{
+	int fds[100];
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = dial();
+		say(fds[i], "GET /metrics HTTP/1.1\r\nX: ");
+		turn();
+	}
+	for (int i = 0; i < 200; i++)
+		turn();
+	ck_assert_ptr_nonnull(strstr(get(GET), " 200 "));
+	/* the first made room for the last */
+	ck_assert_int_eq(recv(fds[0], got, sizeof(got), MSG_DONTWAIT), 0);
+	ck_assert_int_eq(recv(fds[99], got, sizeof(got), MSG_DONTWAIT), -1);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+}
+END_TEST
+
+START_TEST(test_metrics_a_request_in_pieces_is_answered)
+{
+	int fd = dial();
+
+	for (const char *at = GET; *at; at++) {
+		char one[2] = { *at, 0 };
+
+		say(fd, one);
+		turn();
+	}
+	ck_assert_ptr_nonnull(strstr(hear(fd), " 200 "));
+}
+END_TEST
+
+START_TEST(test_metrics_a_sender_that_is_done_gets_its_answer)
+{
+	int fd = dial();
+
+	fake.held = true;
+	say(fd, GET);
+	shutdown(fd, SHUT_WR);
+	for (int i = 0; i < 50; i++)
+		turn();
+	fake_answer_now(&fake);
+	ck_assert_ptr_nonnull(strstr(hear(fd), " 200 "));
+}
+END_TEST
+
+START_TEST(test_metrics_what_is_no_request_is_400)
+{
+	ck_assert_ptr_nonnull(strstr(get("\r\n\r\n"), " 400 "));
+	ck_assert_ptr_nonnull(strstr(get("GET /metrics\r\n\r\n"), " 400 "));
+	ck_assert_ptr_nonnull(strstr(get("GET x y z\n\n"), " 400 "));
+	ck_assert_uint_eq(fake.n_asked, 0);
+}
+END_TEST
+
 START_TEST(test_metrics_answers_after_its_end_are_thrown_away)
 {
 	int fd = dial();
@@ -279,5 +339,9 @@ UNIT_MAIN("daemon/metrics",
 		    test_metrics_silent_worker_is_503,
 		    test_metrics_long_headers_are_refused,
 		    test_metrics_scrapers_that_hang_up_are_forgotten,
+		    test_metrics_headers_that_trickle_keep_nobody_out,
+		    test_metrics_a_request_in_pieces_is_answered,
+		    test_metrics_a_sender_that_is_done_gets_its_answer,
+		    test_metrics_what_is_no_request_is_400,
 		    test_metrics_answers_after_its_end_are_thrown_away,
 		    test_metrics_port_in_use_is_said))

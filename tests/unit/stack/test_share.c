@@ -173,11 +173,11 @@ START_TEST(test_a_client_that_takes_all_in_time_lives_when_others_wait)
 	for (uint32_t i = 0; i < 3 * SLOW_S; i++) {
 		insist(&hog[0], 1);
 		for (uint32_t k = 0; k < 8; k++) {
-			hog[k].rcv_nxt = rig_blk(&hog[k])->snd_una +
-					 min_u32(REPLY / 8,
-						 rig_blk(&hog[k])->snd_nxt -
-							 rig_blk(&hog[k])
-								 ->snd_una);
+			hog[k].rcv_nxt =
+				rig_blk(&hog[k])->snd_una +
+				min_u32(REPLY / 8,
+					rig_blk(&hog[k])->snd_nxt -
+						rig_blk(&hog[k])->snd_una);
 			rig_ack(&hog[k]);
 			answer(&hog[k], REPLY);
 		}
@@ -223,20 +223,17 @@ START_TEST(test_a_mark_that_is_lost_begins_anew)
 }
 END_TEST
 
-UNIT_MAIN(
-	"stack/share",
-	UNIT_CASE(
-		"share", up, down,
-		test_one_connection_gets_no_more_than_half_of_the_buffer,
-		test_clients_that_take_nothing_leave_room_for_a_reply,
-		test_a_small_reply_finds_room_however_small_the_share),
-	UNIT_CASE(
-		"slow", up, down,
-		test_a_client_that_takes_nothing_is_reset_when_others_wait,
-		test_a_client_that_takes_nothing_may_stay_when_nobody_waits,
-		test_who_holds_little_may_stay_when_others_wait,
-		test_a_client_that_trickles_is_reset_when_others_wait,
-		test_a_client_that_takes_all_in_time_lives_when_others_wait,
-		test_a_closed_connection_that_takes_nothing_is_reset,
-		test_user_timeout_bounds_how_long_a_client_may_take,
-		test_a_mark_that_is_lost_begins_anew))
+UNIT_MAIN("stack/share",
+	  UNIT_CASE("share", up, down,
+		    test_one_connection_gets_no_more_than_half_of_the_buffer,
+		    test_clients_that_take_nothing_leave_room_for_a_reply,
+		    test_a_small_reply_finds_room_however_small_the_share),
+	  UNIT_CASE("slow", up, down,
+		    test_a_client_that_takes_nothing_is_reset_when_others_wait,
+		    test_a_client_that_takes_nothing_may_stay_when_nobody_waits,
+		    test_who_holds_little_may_stay_when_others_wait,
+		    test_a_client_that_trickles_is_reset_when_others_wait,
+		    test_a_client_that_takes_all_in_time_lives_when_others_wait,
+		    test_a_closed_connection_that_takes_nothing_is_reset,
+		    test_user_timeout_bounds_how_long_a_client_may_take,
+		    test_a_mark_that_is_lost_begins_anew))
