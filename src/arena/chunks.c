@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "arena/chunks.h"
 
-#include <sys/mman.h>
-
-#include "base/bytes.h"
-#include "base/units.h"
+#include "arena/trim.h"
 
 int chunks_init(struct chunks *ch, struct chunk *desc, uint8_t *bytes,
 		uint32_t n)
@@ -54,15 +51,16 @@ uint32_t chunks_free_list(struct chunks *ch, uint32_t head)
 uint64_t chunks_trim(struct chunks *ch)
 {
 	uint32_t keep = bitmap_highwater(&ch->map);
-	uint64_t from, to;
+	uint64_t bytes;
 
-	/* Whole pages only. */
-	from = round_up((uint64_t)keep * CHUNK_BYTES, 4096);
-	to = round_up((uint64_t)ch->touched * CHUNK_BYTES, 4096);
-	if (ch->touched <= keep || to < from + 256 * KIB)
+	if (!trim_is_worth_it(keep, ch->touched, CHUNK_BYTES))
 		return 0;
-	if (madvise(ch->bytes + from, to - from, MADV_REMOVE) < 0)
+	bytes = trim_items(ch->bytes, CHUNK_BYTES, keep, ch->touched,
+			   MADV_REMOVE);
+	if (!bytes)
 		return 0;
+	bytes += trim_items(ch->desc, sizeof(*ch->desc), keep, ch->touched,
+			    MADV_REMOVE);
 	ch->touched = keep;
-	return to - from;
+	return bytes;
 }

@@ -48,7 +48,7 @@ static inline uint32_t chunk_room(const struct chunks *ch, uint32_t i)
 
 /*
  * Hand memory above the highest chunk in use back to the kernel, when that is
- * at least a quarter of a megabyte. Returns the bytes handed back.
+ * at least a quarter of a megabyte; descriptors, too. Returns the bytes.
  */
 uint64_t chunks_trim(struct chunks *ch);
 

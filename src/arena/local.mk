@@ -17,5 +17,6 @@ src_arena_libarena_la_SOURCES = \
 	src/arena/recover.h \
 	src/arena/shard.c \
 	src/arena/shard.h \
+	src/arena/trim.h \
 	src/arena/wheel.c \
 	src/arena/wheel.h

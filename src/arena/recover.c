@@ -125,7 +125,6 @@ static uint32_t recover_chain(struct chunks *ch, uint32_t *head, uint32_t from,
 		struct chunk *desc = &ch->desc[i];
 
 		bitmap_set_used(&ch->map, i);
-		ch->touched = max_u32(ch->touched, i + 1);
 		last = i;
 		if (seq_lt(desc->seq + desc->len, end))
 			continue;
@@ -151,7 +150,6 @@ static void recover_ooo(struct shard *sh, struct blk *b, uint32_t bi)
 			*link = NIL;
 			break;
 		}
-		rx->touched = max_u32(rx->touched, i + 1);
 		b->ooo_chunks++;
 		link = &rx->desc[i].next;
 	}
@@ -234,6 +232,10 @@ static int recover_derived_init(struct shard *sh, uint64_t now_us)
 	    sents_init(&sh->sents, sh->tx.n, sh->n_recs))
 		return -1;
 	wheel_init(&sh->wheel, sh->blks, now_us);
+	/* What the process before had at its peak, nobody knows. */
+	sh->rx.touched = sh->rx.n;
+	sh->tx.touched = sh->tx.n;
+	sh->blks_touched = min_u32(sh->state->recs_high, sh->n_recs);
 	return 0;
 }
 

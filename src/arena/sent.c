@@ -6,9 +6,9 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "arena/trim.h"
 #include "base/bytes.h"
 #include "base/seq.h"
-#include "base/units.h"
 
 int sents_init(struct sents *ss, uint32_t n, uint32_t reserve)
 {
@@ -425,13 +425,9 @@ const char *sents_check(const struct sents *ss, const struct blk *b,
 void sents_trim_memory(struct sents *ss)
 {
 	uint32_t keep = bitmap_highwater(&ss->map);
-	uint64_t from = round_up((uint64_t)keep * sizeof(struct sent), 4096);
-	uint64_t to =
-		round_up((uint64_t)ss->touched * sizeof(struct sent), 4096);
 
-	if (ss->touched <= keep || to < from + 256 * KIB)
-		return;
-	if (madvise((uint8_t *)ss->items + from, to - from, MADV_DONTNEED) < 0)
-		return;
-	ss->touched = keep;
+	if (trim_is_worth_it(keep, ss->touched, sizeof(struct sent)) &&
+	    trim_items(ss->items, sizeof(struct sent), keep, ss->touched,
+		       MADV_DONTNEED))
+		ss->touched = keep;
 }

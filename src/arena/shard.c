@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "arena/trim.h"
 #include "base/bytes.h"
 
 int shard_init(struct shard *sh, const struct arena *arena, uint32_t i,
@@ -179,6 +180,7 @@ uint32_t shard_blk_new(struct shard *sh, uint32_t ri)
 	assert(sh->recs[ri].block == NIL);
 	if (bi == BITMAP_NONE)
 		return NIL;
+	sh->blks_touched = max_u32(sh->blks_touched, bi + 1);
 	blk = &sh->blks[bi];
 	*blk = (struct blk){
 		.rec = ri,
@@ -216,6 +218,19 @@ void shard_blk_free(struct shard *sh, uint32_t ri)
 	sents_free(&sh->sents, blk);
 	blk->rec = NIL;
 	bitmap_free(&sh->blk_map, bi);
+}
+
+void shard_trim(struct shard *sh)
+{
+	uint32_t keep = bitmap_highwater(&sh->blk_map);
+
+	if (trim_is_worth_it(keep, sh->blks_touched, sizeof(struct blk)) &&
+	    trim_items(sh->blks, sizeof(struct blk), keep, sh->blks_touched,
+		       MADV_REMOVE))
+		sh->blks_touched = keep;
+	chunks_trim(&sh->rx);
+	chunks_trim(&sh->tx);
+	sents_trim_memory(&sh->sents);
 }
 
 /* Count the chunks of a list; UINT32_MAX when one is not the block's. */

@@ -33,6 +33,7 @@ struct shard {
 	uint64_t *slot_owners; /* of group g's stream s: [g * ARENA_SLOTS + s] */
 	struct arena_shard *state;
 	/* Derived. */
+	uint32_t blks_touched; /* blocks below this may hold memory */
 	struct bitmap rec_map;
 	struct bitmap blk_map;
 	struct index index;
@@ -108,6 +109,12 @@ static inline void blk_commit(struct blk *b, uint32_t rcv_app, uint32_t snd_end)
 	memcpy(&word, &ends, sizeof(word));
 	ARENA_COMMIT(b->ends, word);
 }
+
+/*
+ * Hand back what a peak has touched: blocks, chunks, segments in flight. What
+ * records have touched stays: generations outlive them.
+ */
+void shard_trim(struct shard *sh);
 
 /*
  * Check every invariant of layout.h over the whole shard: links both ways, no

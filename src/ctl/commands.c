@@ -34,6 +34,7 @@ static const struct print_field info_fields[] = {
 	{ "segments retransmitted", "segments.retransmitted", PRINT_NUMBER },
 	{ "pure ACKs out", "segments.pure_acks_out", PRINT_NUMBER },
 	{ "pure ACKs saved", "segments.pure_acks_saved", PRINT_NUMBER },
+	{ "dropped by the device", "device_dropped", PRINT_NUMBER },
 	{ "connections recovered", "recovered_connections", PRINT_NUMBER },
 	{ "lost in recovery", "lost_in_recovery", PRINT_NUMBER },
 };
@@ -101,6 +102,17 @@ static const struct print_field memory_fields[] = {
 	{ "receive pools", "receive_pool_bytes", PRINT_BYTES },
 	{ "transmit buffer", "transmit_buffer_bytes", PRINT_BYTES },
 	{ "process, resident", "process_resident_bytes", PRINT_BYTES },
+	{ "budget: records", "budget.records_bytes", PRINT_BYTES },
+	{ "budget: blocks", "budget.blocks_bytes", PRINT_BYTES },
+	{ "budget: receive pools", "budget.receive_pool_bytes", PRINT_BYTES },
+	{ "budget: transmit buffer", "budget.transmit_buffer_bytes",
+	  PRINT_BYTES },
+	{ "budget: tables", "budget.tables_bytes", PRINT_BYTES },
+	{ "budget: workers", "budget.workers_bytes", PRINT_BYTES },
+	{ "budget: streams", "budget.streams_bytes", PRINT_BYTES },
+	{ "budget: control", "budget.control_bytes", PRINT_BYTES },
+	{ "budget: program", "budget.program_bytes", PRINT_BYTES },
+	{ "budget: in all", "budget.total_bytes", PRINT_BYTES },
 };
 
 static const struct print_field conns_fields[] = {

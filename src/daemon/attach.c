@@ -33,7 +33,6 @@
 #include "daemon/listener.h"
 #include "daemon/socket.h"
 
-#define ATTACH_PENDING_MAX 64u
 #define ATTACH_TIMEOUT_S 5
 /* HELLO and ATTACH are smaller. */
 #define ATTACH_PAYLOAD_MAX 1024u

@@ -15,6 +15,9 @@
 #include "daemon/conf.h"
 #include "daemon/registry.h"
 
+/* Applications between connect and ATTACH at once; more wait in the queue. */
+#define ATTACH_PENDING_MAX 64u
+
 struct attach;
 
 /*

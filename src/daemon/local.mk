@@ -14,6 +14,8 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/balance.h \
 	src/daemon/bstream.c \
 	src/daemon/bstream.h \
+	src/daemon/budget.c \
+	src/daemon/budget.h \
 	src/daemon/clock.h \
 	src/daemon/counters.c \
 	src/daemon/counters.h \

@@ -37,7 +37,6 @@
 #include "daemon/listener.h"
 
 #define METRICS_ASKS_MAX 16
-#define METRICS_CLIENTS_MAX 32
 #define METRICS_HEADER_BYTES 8192u
 #define METRICS_TIMEOUT_S 10
 #define METRICS_BACKLOG 16

@@ -15,6 +15,9 @@
 #include "daemon/snapshot.h"
 #include "daemon/totals.h"
 
+/* Clients at once; who is slowest makes room for one more. */
+#define METRICS_CLIENTS_MAX 32u
+
 struct metrics;
 
 /*

@@ -110,6 +110,9 @@ static void metrics_memory(struct metrics_page *p)
 	metrics_gauge(p, "transmit_buffer_bytes",
 		      "bytes held in the transmit buffer",
 		      m->transmit_buffer_bytes);
+	metrics_gauge(p, "device_dropped",
+		      "packets for us that the device had no room for",
+		      p->view->device_dropped(p->view->self));
 	metrics_gauge(p, "uptime_seconds", "seconds since start",
 		      p->view->uptime_ms(p->view->self) / MSEC_PER_SEC);
 	metrics_gauge(p, "workers", "worker threads",

@@ -18,7 +18,6 @@
 #define PCAP_MAGIC_NSEC 0xa1b23c4du
 #define PCAP_LINKTYPE_RAW 101u
 #define PCAP_SNAPLEN 262144u
-#define PCAP_BUFFER_BYTES (256u * 1024u)
 
 struct pcap_file_header {
 	uint32_t magic;

@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#define PCAP_BUFFER_BYTES (256u * 1024u)
+
 struct pcap;
 
 /*

@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "base/bytes.h"
+#include "daemon/budget.h"
 
 #ifndef PACKAGE_VERSION
 #define PACKAGE_VERSION "unknown"
@@ -116,6 +117,8 @@ struct json_object *show_info(const struct show_input *in)
 	show_connection_counts(obj, t->established, t->active, t->half_open,
 			       t->time_wait);
 	show_traffic(obj, show_count_total, t);
+	show_number(obj, "device_dropped",
+		    in->view->device_dropped(in->view->self));
 	show_number(obj, "recovered_connections",
 		    totals_counter(t, "recovered_connections"));
 	show_number(obj, "lost_in_recovery",
@@ -259,6 +262,31 @@ struct json_object *show_workers(const struct show_input *in)
 	return list;
 }
 
+static void show_budget(struct json_object *obj, const struct show_input *in)
+{
+	const struct totals *t = in->totals;
+	struct budget_scale scale = { .groups = t->n_groups };
+	struct json_object *inner = show_inside(obj, "budget");
+	struct budget b;
+
+	for (uint32_t i = 0; i < t->n_pools; i++)
+		scale.pool_bytes += t->pools[i].limit_bytes;
+	for (uint32_t i = 0; i < t->n_backends; i++)
+		scale.streams += t->backends[i].streams_up;
+	budget_make(&b, in->view->arena(in->view->self),
+		    in->view->conf(in->view->self), &scale);
+	show_number(inner, "records_bytes", b.records);
+	show_number(inner, "blocks_bytes", b.blocks);
+	show_number(inner, "receive_pool_bytes", b.receive_pools);
+	show_number(inner, "transmit_buffer_bytes", b.transmit_buffer);
+	show_number(inner, "tables_bytes", b.tables);
+	show_number(inner, "workers_bytes", b.workers);
+	show_number(inner, "streams_bytes", b.streams);
+	show_number(inner, "control_bytes", b.control);
+	show_number(inner, "program_bytes", b.program);
+	show_number(inner, "total_bytes", budget_total(&b));
+}
+
 struct json_object *show_memory(const struct show_input *in)
 {
 	const struct snapshot_memory *m = &in->totals->memory;
@@ -274,6 +302,7 @@ struct json_object *show_memory(const struct show_input *in)
 	show_number(obj, "transmit_buffer_bytes", m->transmit_buffer_bytes);
 	show_number(obj, "process_resident_bytes",
 		    totals_process_resident_bytes());
+	show_budget(obj, in);
 	return obj;
 }
 

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "arena/layout.h"
 #include "daemon/conf.h"
 
 struct snapshot_conn {
@@ -102,6 +103,12 @@ const char *counter_help(uint32_t i);
 int counter_find(const char *name);
 
 /*
+ * Questions under way: clients may go and leave theirs behind. One more is
+ * -EBUSY.
+ */
+#define VIEW_PENDING_MAX 128u
+
+/*
  * The workers as the main thread's modules (control, metrics) see them. The
  * daemon's main module implements it; tests give their own.
  */
@@ -144,6 +151,10 @@ struct workers_view {
 	uint64_t (*arena_resident_bytes)(void *self);
 	/* What the process gave up, in words (sandbox.h); "off". */
 	const char *(*sandbox)(void *self);
+	/* Sizes of the arena in use, borrowed. */
+	const struct arena_header *(*arena)(void *self);
+	/* Packets for us that the device had no room for. */
+	uint64_t (*device_dropped)(void *self);
 };
 
 #endif

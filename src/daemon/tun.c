@@ -649,3 +649,26 @@ void tun_close(struct tun *tun)
 	if (tun)
 		tun_take_down(tun, tun->blackholes);
 }
+
+uint64_t tun_dropped(const char *name)
+{
+	/* "  name: rx bytes packets errs drop fifo frame ... tx bytes packets errs drop" */
+	const char *fields =
+		": %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %llu";
+	unsigned long long dropped = 0;
+	size_t len = strlen(name);
+	char line[512];
+	FILE *fp = fopen("/proc/self/net/dev", "re");
+
+	if (!fp)
+		return 0;
+	while (fgets(line, sizeof(line), fp)) {
+		const char *at = line + strspn(line, " ");
+
+		if (strncmp(at, name, len) == 0 && at[len] == ':' &&
+		    sscanf(at + len, fields, &dropped) == 1)
+			break;
+	}
+	fclose(fp);
+	return dropped;
+}

@@ -66,4 +66,7 @@ void tun_leave(struct tun *tun);
 /* Undo what tun_open() did; accepts NULL. */
 void tun_close(struct tun *tun);
 
+/* Packets that the kernel dropped as a queue of the device was full. 0: not known. */
+uint64_t tun_dropped(const char *name);
+
 #endif

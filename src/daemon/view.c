@@ -10,6 +10,7 @@
 #include "daemon/clock.h"
 #include "daemon/daemon.h"
 #include "daemon/snapshot_take.h"
+#include "daemon/tun.h"
 
 /* Who waits for an inquiry's outcome. */
 struct view_ask {
@@ -36,12 +37,6 @@ static struct view_ask *view_ask_new(void (*outcome)(void *arg, int err),
 	ask->arg = arg;
 	return ask;
 }
-
-/*
- * Clients may go and leave their questions behind, up to so many; the daemon's
- * own are asked in any case.
- */
-#define VIEW_PENDING_MAX 128u
 
 static int view_start(struct daemon *d, const struct inquiry_kind *kind,
 		      uint32_t only, const void *args, size_t bytes,
@@ -247,6 +242,18 @@ static const char *view_sandbox(void *self)
 	return d->conf->sandbox ? d->sandbox.text : "off";
 }
 
+static const struct arena_header *view_arena(void *self)
+{
+	return ((struct daemon *)self)->arena.header;
+}
+
+static uint64_t view_device_dropped(void *self)
+{
+	struct daemon *d = self;
+
+	return tun_dropped(d->conf->tun.name);
+}
+
 void daemon_view_init(struct daemon *d)
 {
 	d->view = (struct workers_view){
@@ -261,5 +268,7 @@ void daemon_view_init(struct daemon *d)
 		.uptime_ms = view_uptime_ms,
 		.arena_resident_bytes = view_arena_resident_bytes,
 		.sandbox = view_sandbox,
+		.arena = view_arena,
+		.device_dropped = view_device_dropped,
 	};
 }

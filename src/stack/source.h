@@ -17,6 +17,10 @@
 #include "arena/shard.h"
 
 #define SOURCE_ROWS 4u
+/* Cells per row of the count of half-open connections, and of all others at
+ * least (else a fourth of the records). */
+#define SOURCE_HALF_OPEN_WIDTH 8192u
+#define SOURCE_OPEN_WIDTH_MIN 1024u
 
 struct source_table {
 	uint32_t width; /* cells per row; 0: no table */

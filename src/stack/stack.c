@@ -28,9 +28,6 @@ void stack_limits_init(struct stack_limits *limits, uint16_t mtu)
 	};
 }
 
-/* Cells per row of the count of half-open connections. */
-#define SOURCES_HALF_OPEN 8192u
-
 static int stack_table_init(struct source_table *t, uint32_t width)
 {
 	t->cells = calloc((size_t)width * SOURCE_ROWS, sizeof(*t->cells));
@@ -63,7 +60,7 @@ static void stack_count_sources(struct stack *st, bool open)
 /* max-per-source needs the count; until then there is none to keep. */
 static uint32_t stack_source_width(uint32_t n_recs)
 {
-	return max_u32(n_recs / SOURCE_ROWS, 1024);
+	return max_u32(n_recs / SOURCE_ROWS, SOURCE_OPEN_WIDTH_MIN);
 }
 
 static int stack_alloc(struct stack *st)
@@ -75,7 +72,7 @@ static int stack_alloc(struct stack *st)
 	if (!st->frags || !st->rx_runs || !st->rx_holders || !st->tx_marks)
 		return -ENOMEM;
 	frag_table_init(st->frags, &st->limits);
-	return stack_table_init(&st->half_open_sources, SOURCES_HALF_OPEN);
+	return stack_table_init(&st->half_open_sources, SOURCE_HALF_OPEN_WIDTH);
 }
 
 struct stack *stack_new(struct shard *sh, uint32_t workers,

@@ -173,9 +173,7 @@ static void timer_sweep(struct stack *st, uint64_t now_us)
 	     ri = bitmap_next_used(&sh->rec_map, ri + 1))
 		sweep_record(st, ri, now_us);
 	sh->hand = end;
-	chunks_trim(&sh->rx);
-	chunks_trim(&sh->tx);
-	sents_trim_memory(&sh->sents);
+	shard_trim(sh);
 }
 
 void stack_tick(struct stack *st, uint64_t now_us)

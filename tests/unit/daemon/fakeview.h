@@ -264,6 +264,25 @@ static inline const char *fake_sandbox(void *self)
 	return "seccomp";
 }
 
+static inline const struct arena_header *fake_arena(void *self)
+{
+	static const struct arena_header header = {
+		.workers = FAKE_WORKERS,
+		.recs_per_shard = 1000,
+		.rx_chunks_per_shard = 2000,
+		.tx_chunks_per_shard = 3000,
+	};
+
+	(void)self;
+	return &header;
+}
+
+static inline uint64_t fake_device_dropped(void *self)
+{
+	(void)self;
+	return 77;
+}
+
 static inline void fake_init(struct fake_view *f, struct event_base *base)
 {
 	*f = (struct fake_view){
@@ -275,7 +294,7 @@ static inline void fake_init(struct fake_view *f, struct event_base *base)
 		.view = { f, fake_snapshot, fake_close_conn, fake_drain_backend,
 			  fake_drain_group, fake_reload, fake_settle, fake_conf,
 			  fake_uptime_ms, fake_arena_resident_bytes,
-			  fake_sandbox },
+			  fake_sandbox, fake_arena, fake_device_dropped },
 	};
 	f->conf.pools = &f->pool;
 	f->conf.n_pools = 1;

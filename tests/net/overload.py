@@ -1,0 +1,250 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the tests of overload share: memory from outside, and what makes load.
+
+    with Net(), Xtcpd(...) as d, Watch(d) as w:
+        ... overload ...
+        w.settled()     nothing of it is left, and a fresh client is served
+
+Watch samples Rss of /proc/PID/smaps_rollup all the while and holds it to the
+budget of doc/architecture.md section 10, computed here from the configuration.
+"""
+
+import re
+import selectors
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from frames import Backend, Closed
+from harness import VIP4, connect, recv_exactly, wait_for
+from runner import note
+
+KIB, MIB = 1024, 1024 * 1024
+CHUNK, CHUNK_DESC = 512, 16
+REC, REC6, BLK, SENT = 64, 16, 512, 48
+# What stays when load goes: generations, index, pages of the heap.
+KEPT_MIB = 4
+SAMPLE_S = 0.05
+
+
+def rss(pid):
+    """Resident bytes, from outside."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(r"^Rss:\s+(\d+) kB", text, re.M)[1]) * KIB
+
+
+def size(text):
+    """"16M" as bytes."""
+    unit = {"K": KIB, "M": MIB, "G": 1024 * MIB}.get(str(text)[-1:])
+    return int(str(text)[:-1]) * unit if unit else int(text)
+
+
+@dataclass
+class Budget:
+    total: int  # bytes
+    growth: int  # of these, what load can bring about; lists of control apart
+
+
+def budget(workers=1, max_connections=4096, pools="16M", transmit="16M",
+           streams=1, groups=1):
+    """The bound of section 10; per-source counts apart."""
+    n, w, pools, tx = max_connections, workers, size(pools), size(transmit)
+    recs = n if w == 1 else min(n, n // w + n // w // 4 + 1024)
+    recs *= w
+    chunk = 1 + CHUNK_DESC / CHUNK
+    tables = recs * (12 + 12 + 8 + SENT + 1) + tx / CHUNK * (SENT + 1) + \
+        pools / CHUNK * 17 + w * 512 * KIB
+    per_worker = 3 * MIB + (w - 1) * 512 * 1600 + groups * 10 * KIB
+    control = 9 * MIB + recs * (512 + w * 320) + 2 * MIB
+    growth = int(recs * (REC + REC6 + BLK) + (pools + tx) * chunk + tables +
+                 w * per_worker + streams * 3.8 * MIB)
+    return Budget(growth + int(control) + 16 * MIB, growth)
+
+
+class Watch:
+    """Rss of a daemon, sampled, and held to the budget."""
+
+    def __init__(self, d, limit):
+        self.d, self.limit = d, limit
+        self.start = self.peak = self.after = 0
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.sample, daemon=True)
+
+    def sample(self):
+        while not self.stop.wait(SAMPLE_S):
+            try:
+                self.peak = max(self.peak, rss(self.d.pid))
+            except (OSError, TypeError):
+                return
+
+    def __enter__(self):
+        self.start = self.peak = rss(self.d.pid)
+        stated = self.d.memory()["budget"]
+        self.stated = stated["total_bytes"]
+        total = sum(v for k, v in stated.items() if k != "total_bytes")
+        if total != self.stated:
+            raise AssertionError(f"the parts of the budget: {stated}")
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind, value, tb):
+        self.stop.set()
+        self.thread.join()
+        if kind is None:
+            self.check()
+            note(f"Rss {self.start / MIB:.1f} MiB, at the peak "
+                 f"{self.peak / MIB:.1f}, after {self.after / MIB:.1f}; "
+                 f"budget {self.limit.total / MIB:.1f}, "
+                 f"{self.limit.growth / MIB:.1f} of it for load")
+
+    def check(self):
+        self.peak = max(self.peak, rss(self.d.pid))
+        stated = self.d.memory()["budget"]["total_bytes"]
+        if self.peak > min(self.limit.total, stated) or \
+                self.peak - self.start > self.limit.growth:
+            raise AssertionError(
+                f"Rss of {self.peak}, {self.start} before, {self.limit}, "
+                f"stated {stated}: {self.d.memory()}")
+        # the two say the same, but for what the formula rounds
+        if not 0.9 < stated / self.limit.total < 1.1:
+            raise AssertionError(
+                f"a budget of {self.limit}, stated {stated}: "
+                f"{self.d.memory()['budget']}")
+
+    def is_quiet(self):
+        m = self.d.memory()
+        held = {k: m[k] for k in ("active_blocks", "receive_pool_bytes",
+                                  "transmit_buffer_bytes") if m[k]}
+        for p in self.d.ask("show pools"):
+            if p["used_bytes"] or p["throttled_workers"]:
+                held[p["name"]] = p
+        return held
+
+    def settled(self, within=60):
+        """Nothing is held any more, and the memory is back."""
+        wait_for("nothing is held", lambda: not self.is_quiet(), within)
+        bound = self.start + KEPT_MIB * MIB
+        wait_for(f"Rss under {bound}", lambda: rss(self.d.pid) <= bound, within)
+        self.after = rss(self.d.pid)
+
+
+def exchange(sock, data=b"still there?"):
+    """An echo server's client has its answer."""
+    sock.sendall(data)
+    got = recv_exactly(sock, len(data))
+    if got != data:
+        raise AssertionError(f"{got!r} for {data!r}")
+
+
+def fresh_client(port):
+    with connect(port) as s:
+        exchange(s, b"a fresh client")
+
+
+def small_client(port, rcvbuf=2048, within=20):
+    """A client whose kernel buffers little for it."""
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+    s.settimeout(within)
+    s.connect((VIP4, port))
+    return s
+
+
+class Taker(threading.Thread):
+    """An application on all workers that takes what comes.
+
+    It acknowledges nothing until work is set; then all it has, and what comes,
+    each with `answer(bytes)` as the reply.
+    """
+
+    def __init__(self, d, port, answer=lambda data: b""):
+        super().__init__(daemon=True)
+        instance = int.from_bytes(b"taker" + port.to_bytes(2, "big"), "big")
+        self.streams = [Backend.dial(d.attach_path, port, w, instance)
+                        for w in range(d.workers)]
+        self.answer = answer
+        self.work, self.over = threading.Event(), threading.Event()
+        self.got = {}  # conn -> bytes
+        self.acked = {}  # conn -> how many of them
+        self.clients = {}  # (address, port) -> conn
+        self.resets = set()
+        self.owner = {}
+        self.lock = threading.Lock()
+        self.error = None
+
+    def take(self, b, f):
+        if f.type == "RESET":
+            self.resets.add(f.conn)
+        if f.type != "DATA":
+            return
+        with self.lock:
+            have = self.got.setdefault(f.conn, bytearray())
+            if f.addr:
+                self.clients[f.addr.remote, f.addr.remote_port] = f.conn
+            self.owner[f.conn] = b
+            if f.offset > len(have):
+                raise AssertionError(f"a gap: {f}, had {len(have)}")
+            have += f.payload[len(have) - f.offset:]
+
+    def acknowledge(self):
+        for conn, have in self.got.items():
+            n = self.acked.get(conn, 0)
+            if len(have) > n:
+                self.owner[conn].sock.settimeout(60)
+                self.owner[conn].reply(conn, self.answer(bytes(have[n:])),
+                                       len(have) - n)
+                self.acked[conn] = len(have)
+
+    def run(self):
+        try:
+            with selectors.DefaultSelector() as sel:
+                for b in self.streams:
+                    sel.register(b.sock, selectors.EVENT_READ, b)
+                while not self.over.is_set():
+                    self.turn(sel)
+        except (AssertionError, Closed, OSError) as e:
+            self.error = e
+
+    def turn(self, sel):
+        for key, _ in sel.select(0.05):
+            b = key.data
+            f = b.receive(0.5)
+            while f:
+                self.take(b, f)
+                f = b.receive(0) if len(b.data) >= 32 else None
+        if self.work.is_set():
+            self.acknowledge()
+
+    def held(self):
+        return sum(map(len, self.got.values()))
+
+    def check(self):
+        if self.error:
+            raise AssertionError(f"the application: {self.error}")
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, kind, value, tb):
+        self.over.set()
+        self.join()
+        for b in self.streams:
+            b.close()
+        if kind is None:
+            self.check()
+
+
+def poll_answers(d, until, within=10):
+    """Ask again and again until until() is true; each answer in time."""
+    longest, n = 0.0, 0
+    while not until():
+        begun = time.monotonic()
+        d.ask("show info")
+        longest = max(longest, time.monotonic() - begun)
+        n += 1
+    if longest > within:
+        raise AssertionError(f"the control socket took {longest:.1f} s")
+    return n, longest
