@@ -136,6 +136,8 @@
 	C(drop_source_half_open,                                                  \
 	  "SYNs dropped: too many half-open connections of one source")           \
 	C(drop_source_full, "SYNs refused: max-per-source reached")               \
+	C(time_wait_evicted,                                                      \
+	  "connections in TIME-WAIT ended early: the arena was full")             \
 	C(drop_no_record, "SYNs dropped: the arena is full")                      \
 	C(drop_no_block, "segments dropped: no active block left")                \
 	C(drop_pool_full,                                                         \

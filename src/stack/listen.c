@@ -16,6 +16,8 @@
  * max-per-source. Where the application accepts there must be a record to show
  * it: no cookies, and what is in excess is dropped.
  *
+ * When records have run out, connections in TIME-WAIT are ended for new ones.
+ *
  * A cookie's ACK may be lost; the client's first segment of text then is as
  * good. If that is lost too, its second one, which doesn't tell the client's
  * ISN, gets a RST.
@@ -24,6 +26,9 @@
 #include "stack/conn.h"
 #include "stack/cookie.h"
 #include "stack/options.h"
+
+/* Records that are looked at for one in TIME-WAIT, for each new connection. */
+#define LISTEN_LOOK_RECS 256u
 
 static bool listen_has_room(const struct stack_group *g)
 {
@@ -124,12 +129,38 @@ static uint32_t listen_recs_max(const struct stack *st)
 	return max ? min_u32(max, st->sh->n_recs) : st->sh->n_recs;
 }
 
+/*
+ * RFC 9293 keeps TIME-WAIT against old duplicates; what is left of a connection
+ * is worth less than a new one. Looks at some records, on from where it looked
+ * before.
+ */
+static bool listen_end_time_wait(struct stack *st, uint64_t now_us)
+{
+	struct shard *sh = st->sh;
+	struct conn c;
+
+	for (uint32_t n = 0; st->time_wait && n < LISTEN_LOOK_RECS; n++) {
+		uint32_t ri = st->time_wait_hand++ % sh->n_recs;
+		const struct rec *r = &sh->recs[ri];
+
+		if (r->state != TCP_TIME_WAIT || r->block != NIL ||
+		    !(r->flags & REC_ORPHAN))
+			continue;
+		conn_view(st, ri, now_us, &c);
+		stack_count(st, SC_time_wait_evicted);
+		conn_end(&c, false);
+		return true;
+	}
+	return false;
+}
+
 /* A record for the segment's tuple. False (counted) without. */
 static bool listen_new(struct stack *st, const struct stack_group *g,
 		       const struct seg *seg, uint64_t now_us,
 		       struct conn *ret_conn)
 {
-	bool room = bitmap_used_count(&st->sh->rec_map) < listen_recs_max(st);
+	bool room = bitmap_used_count(&st->sh->rec_map) < listen_recs_max(st) ||
+		    listen_end_time_wait(st, now_us);
 	uint32_t ri = room ? shard_rec_new(st->sh, &seg->tuple, seg->hash) : NIL;
 	struct rec *r;
 
@@ -373,13 +404,18 @@ bool listen_adopt(struct conn *c, const struct seg *seg)
 	return true;
 }
 
-/* So few records that they are kept for those who complete the handshake. */
+/*
+ * So few records, with those that TIME-WAIT has to give, that they are kept
+ * for who completes the handshake.
+ */
 static bool listen_few_records(const struct stack *st)
 {
 	uint32_t max = listen_recs_max(st);
 	uint32_t used = bitmap_used_count(&st->sh->rec_map);
 
-	return used < max && max - used <= max / 64;
+	uint32_t left = used < max ? max - used : 0;
+
+	return left <= max / 64 && (left || st->time_wait);
 }
 
 /* Too much of what is half-open, and what that is counted as. */

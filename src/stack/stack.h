@@ -192,6 +192,7 @@ struct stack {
 	struct source_table half_open_sources;
 	struct source_table conn_sources; /* from the first max_per_source on */
 	uint32_t established, time_wait; /* gauges */
+	uint32_t time_wait_hand; /* where one was looked for when records ran out */
 	struct stack_budget challenges, time_wait_acks;
 	uint64_t sweep_at_us;
 	bool pools_released; /* some pool is */

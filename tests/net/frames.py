@@ -111,6 +111,7 @@ class Backend:
         self.acked = {}  # conn -> offset up to which we acknowledged
         self.workers = 1
         self.grant = True
+        self.send_within = WITHIN_S
         self.error = None  # the last ERROR frame
 
     # --- the beginning
@@ -152,7 +153,7 @@ class Backend:
 
     def send(self, kind, payload=b"", **header):
         header.setdefault("group", self.group)
-        self.sock.settimeout(WITHIN_S)  # not what receive() left there
+        self.sock.settimeout(self.send_within)
         self.sock.sendall(encode(kind, payload, **header))
 
     def send_raw(self, data):

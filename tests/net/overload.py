@@ -9,8 +9,8 @@ Watch samples Rss of /proc/PID/smaps_rollup all the while and holds it to the
 budget of doc/architecture.md section 10, computed here from the configuration.
 """
 
+import contextlib
 import re
-import selectors
 import socket
 import threading
 import time
@@ -152,89 +152,92 @@ def small_client(port, rcvbuf=2048, within=20):
     return s
 
 
-class Taker(threading.Thread):
-    """An application on all workers that takes what comes.
+class Taker:
+    """An application with a stream to each worker, that takes what comes.
 
     It acknowledges nothing until work is set; then all it has, and what comes,
-    each with `answer(bytes)` as the reply.
+    each with `answer(bytes)` as the reply. A stream has a thread, so that one
+    that is not read on does not keep the others waiting.
     """
 
     def __init__(self, d, port, answer=lambda data: b""):
-        super().__init__(daemon=True)
         instance = int.from_bytes(b"taker" + port.to_bytes(2, "big"), "big")
         self.streams = [Backend.dial(d.attach_path, port, w, instance)
                         for w in range(d.workers)]
+        self.threads = [threading.Thread(target=self.run, args=(b,),
+                                         daemon=True) for b in self.streams]
+        for b in self.streams:
+            b.send_within = 60
         self.answer = answer
         self.work, self.over = threading.Event(), threading.Event()
         self.got = {}  # conn -> bytes
         self.acked = {}  # conn -> how many of them
         self.clients = {}  # (address, port) -> conn
-        self.resets = set()
-        self.owner = {}
-        self.lock = threading.Lock()
+        self.owner = {}  # conn -> stream
+        self.push = None  # bytes that each connection gets unasked, once
+        self.pushed = set()
         self.error = None
 
     def take(self, b, f):
-        if f.type == "RESET":
-            self.resets.add(f.conn)
         if f.type != "DATA":
             return
-        with self.lock:
-            have = self.got.setdefault(f.conn, bytearray())
-            if f.addr:
-                self.clients[f.addr.remote, f.addr.remote_port] = f.conn
-            self.owner[f.conn] = b
-            if f.offset > len(have):
-                raise AssertionError(f"a gap: {f}, had {len(have)}")
-            have += f.payload[len(have) - f.offset:]
+        have = self.got.setdefault(f.conn, bytearray())
+        if f.addr:
+            self.clients[f.addr.remote, f.addr.remote_port] = f.conn
+        self.owner[f.conn] = b
+        if f.offset > len(have):
+            raise AssertionError(f"a gap: {f}, had {len(have)}")
+        have += f.payload[len(have) - f.offset:]
 
-    def acknowledge(self):
-        for conn, have in self.got.items():
+    def push_all(self, b):
+        for conn in list(self.got):
+            if self.owner[conn] is b and conn not in self.pushed:
+                b.reply(conn, self.push, 0)
+                self.pushed.add(conn)
+
+    def acknowledge(self, b):
+        for conn, have in list(self.got.items()):
             n = self.acked.get(conn, 0)
-            if len(have) > n:
-                self.owner[conn].sock.settimeout(60)
-                self.owner[conn].reply(conn, self.answer(bytes(have[n:])),
-                                       len(have) - n)
+            if self.owner[conn] is b and len(have) > n:
+                b.reply(conn, self.answer(bytes(have[n:])), len(have) - n)
                 self.acked[conn] = len(have)
 
-    def run(self):
+    def run(self, b):
         try:
-            with selectors.DefaultSelector() as sel:
-                for b in self.streams:
-                    sel.register(b.sock, selectors.EVENT_READ, b)
-                while not self.over.is_set():
-                    self.turn(sel)
-        except (AssertionError, Closed, OSError) as e:
-            self.error = e
-
-    def turn(self, sel):
-        for key, _ in sel.select(0.05):
-            b = key.data
-            f = b.receive(0.5)
-            while f:
-                self.take(b, f)
-                f = b.receive(0) if len(b.data) >= 32 else None
-        if self.work.is_set():
-            self.acknowledge()
+            while not self.over.is_set():
+                f = b.receive(0.05)
+                if f:
+                    self.take(b, f)
+                if self.push:
+                    self.push_all(b)
+                if self.work.is_set():
+                    self.acknowledge(b)
+        except Exception as e:  # pylint: disable=broad-except
+            self.error = self.error or e
 
     def held(self):
-        return sum(map(len, self.got.values()))
+        return sum(map(len, list(self.got.values())))
 
     def check(self):
         if self.error:
-            raise AssertionError(f"the application: {self.error}")
+            raise AssertionError(f"the application: {self.error!r}")
 
     def __enter__(self):
-        self.start()
+        for t in self.threads:
+            t.start()
         return self
 
     def __exit__(self, kind, value, tb):
         self.over.set()
-        self.join()
+        for b in self.streams:
+            with contextlib.suppress(OSError):
+                b.sock.shutdown(socket.SHUT_RDWR)
+        for t in self.threads:
+            t.join()
         for b in self.streams:
             b.close()
-        if kind is None:
-            self.check()
+        if kind is not None and self.error:
+            print(f"# the application: {self.error!r}", flush=True)
 
 
 def poll_answers(d, until, within=10):

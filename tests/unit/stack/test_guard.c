@@ -97,6 +97,73 @@ START_TEST(test_half_open_per_source_spares_the_others)
 }
 END_TEST
 
+/* n connections; the last is in TIME-WAIT when wait says so. */
+static void fill_arena(uint16_t n, bool wait)
+{
+	struct rig_client cl = { 0 };
+
+	for (uint16_t i = 0; i < n; i++) {
+		cl = (struct rig_client){ 0 };
+		open_one(&cl, (uint16_t)(1000 + i), 0);
+	}
+	if (!wait)
+		return;
+	stack_close(rig.st, cl.ri, rig.now_us);
+	stack_flush(rig.st, rig.now_us);
+	rig_expect(&cl, TH_ACK | TH_FIN);
+	rig_input(&cl, &(struct rig_seg){ .flags = TH_ACK | TH_FIN,
+					  .seq = cl.snd_nxt,
+					  .ack = cl.rcv_nxt });
+	cl.snd_nxt++;
+	rig_expect(&cl, TH_ACK);
+	ck_assert_uint_eq(rig_rec(&cl)->state, TCP_TIME_WAIT);
+}
+
+START_TEST(test_time_wait_makes_room_when_records_have_run_out)
+{
+	struct rig_client cl = { 0 };
+
+	uint64_t cookies;
+
+	fill_arena(64, true);
+	cookies = rig_counter(SC_cookies_sent);
+	/* It has yet to show that it is there: a cookie. */
+	syn(&cl, 2000, 1);
+	rig_expect(&cl, TH_SYN | TH_ACK);
+	ck_assert_uint_eq(rig_counter(SC_cookies_sent), cookies + 1);
+	ck_assert_uint_eq(rig.st->time_wait, 1);
+	rig_ack(&cl);
+	ck_assert_uint_eq(rig_counter(SC_time_wait_evicted), 1);
+	ck_assert_uint_eq(rig_counter(SC_drop_no_record), 0);
+	ck_assert_uint_eq(rig.st->time_wait, 0);
+	ck_assert_uint_eq(rig.st->established, 64);
+}
+END_TEST
+
+START_TEST(test_time_wait_makes_room_where_there_are_no_cookies)
+{
+	struct rig_client cl = { 0 };
+
+	rig.st->limits.syn_cookies = STACK_COOKIES_NEVER;
+	fill_arena(64, true);
+	syn(&cl, 2000, 1);
+	rig_expect(&cl, TH_SYN | TH_ACK);
+	ck_assert_uint_eq(rig_counter(SC_time_wait_evicted), 1);
+}
+END_TEST
+
+START_TEST(test_open_connections_make_no_room)
+{
+	struct rig_client cl = { 0 };
+
+	fill_arena(64, false);
+	syn(&cl, 2000, 1);
+	rig_expect_nothing();
+	ck_assert_uint_eq(rig_counter(SC_drop_no_record), 1);
+	ck_assert_uint_eq(rig.st->established, 64);
+}
+END_TEST
+
 START_TEST(test_half_open_per_source_drops_where_the_application_accepts)
 {
 	struct rig_client cl = { 0 };
@@ -573,6 +640,9 @@ UNIT_MAIN(
 	UNIT_CASE("limits", up, down,
 		  test_half_open_limit_drops_where_the_application_accepts,
 		  test_half_open_limit_turns_to_cookies_elsewhere,
+		  test_time_wait_makes_room_when_records_have_run_out,
+		  test_time_wait_makes_room_where_there_are_no_cookies,
+		  test_open_connections_make_no_room,
 		  test_half_open_per_source_spares_the_others,
 		  test_half_open_per_source_drops_where_the_application_accepts,
 		  test_max_per_source_refuses,
