@@ -263,6 +263,9 @@ tests_unit_daemon_test_registry_LDADD = $(unit_daemon)
 unit_tests += tests/unit/daemon/test_listener
 tests_unit_daemon_test_listener_LDADD = $(unit_daemon)
 
+unit_tests += tests/unit/daemon/test_budget
+tests_unit_daemon_test_budget_LDADD = $(unit_daemon)
+
 unit_tests += tests/unit/daemon/test_conf
 tests_unit_daemon_test_conf_SOURCES = tests/unit/daemon/test_conf.c \
 	tests/unit/daemon/scratch.h

@@ -252,6 +252,46 @@ START_TEST(test_memory_goes_back_when_the_load_is_gone)
 }
 END_TEST
 
+/* Generations outlive connections, and with them what records touched. */
+START_TEST(test_memory_of_blocks_goes_back_records_stay)
+{
+	struct arena_sizes sizes = { 1, 4096, 1 << 20, 1 << 20 };
+	struct arena many;
+	struct shard s;
+	uint64_t high;
+	uint32_t generation;
+
+	ck_assert_int_eq(arena_create(&many, NULL, &sizes), 0);
+	ck_assert_int_eq(shard_init(&s, &many, 0, 1), 0);
+	for (uint32_t i = 0; i < 4096; i++) {
+		struct tuple tuple = { .remote_port = 1,
+				       .local_port = (uint16_t)i };
+		uint32_t ri = shard_rec_new(&s, &tuple,
+					    tuple_hash(many.header, &tuple));
+
+		s.recs[ri].state = 1;
+		ck_assert_uint_ne(shard_blk_new(&s, ri), NIL);
+	}
+	high = arena_resident_bytes(&many);
+	generation = s.recs[4095].generation;
+	for (uint32_t ri = 0; ri < 4096; ri++) {
+		shard_blk_free(&s, ri);
+		shard_rec_free(&s, ri);
+	}
+	shard_trim(&s);
+	ck_assert_uint_le(arena_resident_bytes(&many),
+			  high - 4096 * sizeof(struct blk));
+	ck_assert_uint_eq(s.recs[4095].generation, generation);
+	ck_assert_ptr_null(shard_check(&s));
+	/* and they can be had again */
+	high = arena_resident_bytes(&many);
+	shard_trim(&s);
+	ck_assert_uint_eq(arena_resident_bytes(&many), high);
+	shard_fini(&s);
+	arena_close(&many);
+}
+END_TEST
+
 START_TEST(test_shards_of_several_workers_do_not_overlap)
 {
 	struct arena_sizes sizes = { 4, 1000, 1 << 20, 1 << 20 };
@@ -274,5 +314,6 @@ UNIT_MAIN(
 		  test_check_finds_broken_links,
 		  test_memory_goes_back_when_the_load_is_gone),
 	UNIT_CASE("arena", NULL, NULL,
+		  test_memory_of_blocks_goes_back_records_stay,
 		  test_shards_of_several_workers_do_not_overlap),
 	UNIT_LOOP("rebuild", 8, up, down, test_rebuild_gives_what_was_there))
