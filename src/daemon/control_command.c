@@ -363,8 +363,8 @@ static void control_task_fail_errno(struct control_task *task, int err)
 	case -EBUSY:
 		control_task_fail(
 			task,
-			"%s: too much is being asked, or waits to be read, by others: try again, or "
-			"with a smaller limit",
+			"%s: too much is being asked or read by others: try again, or with a "
+			"smaller limit",
 			task->command->name);
 		break;
 	default:

@@ -14,7 +14,6 @@ import random
 import select
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -23,13 +22,12 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "packet"))
 
 import harness
 import packet
-from frames import Backend
 from harness import (
     VIP4, Control, Echod, Net, Xtcpd, backends, connect, equal, msgclient,
-    recv_exactly, run, wait_attached, wait_for)
+    recv_exactly, wait_attached, wait_for)
 from overload import (
-    MIB, Taker, Watch, budget, exchange, fresh_client, poll_answers,
-    small_client)
+    METRICS, MIB, Taker, Watch, begin, budget, connects, exchange, finish,
+    flood_of, fresh_client, hostile_packets, scrape, small_client)
 from peer import PEER4, Wire
 from runner import note
 
@@ -225,35 +223,6 @@ def test_transmit_buffer_full_of_clients_that_trickle():
 
 # --- connections
 
-def begin(port=PORT):
-    """A client whose SYN is out."""
-    s = socket.socket()
-    s.setblocking(False)
-    s.connect_ex((VIP4, port))
-    return s
-
-
-def finish(s, within=30):
-    """The connect's errno, 0 when it is through."""
-    if not select.select([], [s], [], within)[1]:
-        return errno.ETIMEDOUT
-    s.settimeout(within)
-    return s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-
-
-def connects(n, port=PORT):
-    """(those that are through, errors) of n connects at once."""
-    good, bad = [], []
-    for s in [begin(port) for _ in range(n)]:
-        err = finish(s)
-        if err:
-            bad.append(err)
-            s.close()
-        else:
-            good.append(s)
-    return good, bad
-
-
 def full(group, top=None, most=20, counter="drop_group_full"):
     """Room for `most`: the rest is refused, those live on, room comes back."""
     limit = budget(max_connections=(top or {}).get("max-connections", 4096),
@@ -262,9 +231,9 @@ def full(group, top=None, most=20, counter="drop_group_full"):
             Echod("-p", PORT, daemon=d) as _:
         wait_attached(d)
         with Watch(d, limit) as w:
-            good, bad = connects(most)
+            good, bad = connects(most, PORT)
             equal((len(good), bad), (most, []))
-            more, bad = connects(10)
+            more, bad = connects(10, PORT)
             equal((more, set(bad)), ([], {errno.ECONNREFUSED}))
             equal(d.counter(counter) >= 10, True, counter)
             for s in good:
@@ -272,7 +241,7 @@ def full(group, top=None, most=20, counter="drop_group_full"):
             for s in good[:5]:
                 s.close()
             wait_for("room", lambda: len(d.connections()) == most - 5)
-            again, bad = connects(5)
+            again, bad = connects(5, PORT)
             equal((len(again), bad), (5, []))
             for s in good[5:] + again:
                 exchange(s)
@@ -299,10 +268,10 @@ def test_max_connections_of_the_arena():
             Echod("-p", PORT, daemon=d) as _:
         wait_attached(d)
         with Watch(d, limit) as w:
-            good, bad = connects(most)
+            good, bad = connects(most, PORT)
             equal((len(good), bad), (most, []))
             # a client among those that wait has its turn when one goes
-            late = begin()
+            late = begin(PORT)
             wait_for("no record", lambda: d.counter("drop_no_record"))
             for s in good:
                 exchange(s)
@@ -347,7 +316,7 @@ def flood(cookies):
             exchange(old)
             c = d.counters()
             if cookies == "auto":
-                good, bad = connects(20)
+                good, bad = connects(20, PORT)
                 equal((len(good), bad), (20, []))
                 for s in good:
                     exchange(s)
@@ -358,7 +327,7 @@ def flood(cookies):
                 equal(c["drop_half_open"] >= 3000, True, "drops")
                 equal(c["cookies_sent"], 0)
                 # it tries on, and gets in when the handshakes have gone
-                late = begin()
+                late = begin(PORT)
             for i, src in enumerate(sources):
                 wire.send(packet.ip4(src, VIP4, packet.TCP, packet.tcp(
                     src, VIP4, 1024 + i, PORT, flags="R",
@@ -387,68 +356,6 @@ def test_syn_flood_without_cookies():
 
 # --- a worker
 
-def hostile_packets(client):
-    """Some of each kind that costs a worker work; client: of a connection."""
-    rng = random.Random(7)
-    out = []
-    for i in range(64):
-        src = f"10.9.{rng.randrange(256)}.{rng.randrange(1, 255)}"
-        out.append(packet.echo_request(src, VIP4, i, i, bytes(56)))
-        out.append(packet.ip4(src, VIP4, packet.TCP, packet.tcp(
-            src, VIP4, 1024 + i, PORT, flags="A", seq=i)))
-        out.append(packet.ip4(src, VIP4, packet.TCP, rng.randbytes(40)))
-        out.append(packet.ip4(*client[:1], VIP4, packet.TCP, packet.tcp(
-            client[0], VIP4, client[1], PORT, flags="AP",
-            seq=rng.getrandbits(32), payload=b"x")))
-        out.append(packet.ip4(src, VIP4, packet.TCP, bytes(64), frag=0x2000,
-                              ident=i))
-        out.append(rng.randbytes(60))
-    return out
-
-
-def flooder(packets, started):
-    """A process of its own that sends as fast as it can, until it is killed."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        harness.die_with_parent()
-        raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        os.write(started, b"x")
-        while True:
-            for p in packets:
-                with contextlib.suppress(OSError):
-                    raw.sendto(p, ("xtcp0", 0x0800))
-    finally:
-        os._exit(0)
-
-
-@contextlib.contextmanager
-def flooders(n, packets):
-    ready, started = os.pipe()
-    pids = [flooder(packets, started) for _ in range(n)]
-    try:
-        for _ in pids:
-            os.read(ready, 1)
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        os.close(ready)
-        os.close(started)
-
-
-def scrape(port):
-    """The status of a GET of the metrics."""
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as s:
-        s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        return int(harness.recv_all(s).split()[1])
-
-
-METRICS = 9464
-
-
 def saturated(workers):
     top = {"metrics": {"listen": f"127.0.0.1:{METRICS}"}}
     limit = budget(workers, streams=workers)
@@ -458,24 +365,30 @@ def saturated(workers):
         old = [connect(PORT) for _ in range(20)]
         for s in old:
             exchange(s)
+        done, longest = [], 0.0
         with Watch(d, limit) as w:
-            begun = d.counters()
-            with flooders(3, hostile_packets(old[0].getsockname())):
-                done = []
-                n, longest = poll_answers(d, lambda: done.append(
-                    scrape(METRICS)) or len(done) > 40)
-                if not set(done) <= {200, 503}:
-                    raise AssertionError(f"metrics: {done}")
-            c = d.counters()
+            begun = d.counter("tun_packets_in")
+            with flood_of(hostile_packets(old[0].getsockname(), PORT), 2):
+                while len(done) < 40 or not lost(d):
+                    took = time.monotonic()
+                    done.append(scrape(METRICS))
+                    longest = max(longest, time.monotonic() - took)
+            if longest > 20 or not set(done) <= {200, 503}:
+                raise AssertionError(f"{longest} s; metrics: {done}")
+            packets = d.counter("tun_packets_in") - begun
             for s in old:
                 exchange(s)
                 s.close()
             w.settled()
-        note(f"{c['tun_packets_in'] - begun['tun_packets_in']} packets; "
-             f"{n} questions, the longest took {longest * 1000:.0f} ms; "
-             f"metrics {done.count(200)} of {len(done)}; "
+        note(f"{packets} packets taken, {lost(d)} lost; {len(done)} times two "
+             f"questions, the longest took {longest * 1000:.0f} ms; metrics "
+             f"{done.count(200)} times; "
              f"silent: {d.stderr().count('does not answer')}")
         served(d)
+
+
+def lost(d):
+    return d.ask("show info")["device_dropped"]
 
 
 @harness.serial
@@ -659,7 +572,7 @@ def test_lists_that_nobody_reads():
     with Net(), Xtcpd({"echo": {"port": PORT}}) as d, \
             Echod("-p", PORT, daemon=d) as _:
         wait_attached(d)
-        socks, bad = connects(1000)
+        socks, bad = connects(1000, PORT)
         equal((len(socks), bad), (1000, []))
         with Watch(d, budget(streams=1)) as w:
             idle = [Control(d.control_path) for _ in range(30)]

@@ -10,6 +10,7 @@ check_PROGRAMS += \
 	tests/tools/bulkd \
 	tests/tools/fillarena \
 	tests/tools/holdc \
+	tests/tools/flood \
 	tests/tools/httpd \
 	tests/tools/impair \
 	tests/tools/msgclient \
@@ -28,6 +29,7 @@ tests_tools_holdc_SOURCES = \
 	tests/tools/hold_stats.c \
 	tests/tools/holdc.c \
 	tests/tools/pattern.h
+tests_tools_flood_SOURCES = tests/tools/flood.c
 tests_tools_httpd_SOURCES = tests/tools/httpd.c
 tests_tools_httpd_LDADD = src/lib/libxtcp.la
 tests_tools_impair_SOURCES = \
@@ -49,6 +51,7 @@ EXTRA_DIST += \
 	tests/net/harness.py \
 	tests/net/killing.py \
 	tests/net/nspawn.py \
+	tests/net/overload.py \
 	tests/net/referee.py \
 	tests/net/runner.py \
 	tests/net/test_backends.py \
@@ -59,6 +62,7 @@ EXTRA_DIST += \
 	tests/net/test_kill.py \
 	tests/net/test_operation.py \
 	tests/net/test_supervise.py \
+	tests/net/test_overload.py \
 	tests/net/test_referee.py \
 	tests/net/test_systemd.py \
 	tests/net/test_tshark.py \
