@@ -67,7 +67,8 @@ static uint64_t budget_worker(const struct conf *conf, uint32_t workers,
 	       (workers - 1) * HANDOVER_SLOTS *
 		       (packet + sizeof(struct handover_packet)) +
 	       PCAP_BUFFER_BYTES + BUDGET_THREAD_BYTES +
-	       groups * (sizeof(struct group) + sizeof(struct stack_group) +
+	       groups * (sizeof(struct group) + ARENA_SLOTS * sizeof(uint64_t) +
+			 sizeof(struct stack_group) +
 			 sizeof(struct stack_group_stats));
 }
 

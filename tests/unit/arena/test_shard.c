@@ -270,7 +270,7 @@ START_TEST(test_memory_of_blocks_goes_back_records_stay)
 					    tuple_hash(many.header, &tuple));
 
 		s.recs[ri].state = 1;
-		ck_assert_uint_ne(shard_blk_new(&s, ri), NIL);
+		shard_blk_link(&s, shard_blk_new(&s, ri));
 	}
 	high = arena_resident_bytes(&many);
 	generation = s.recs[4095].generation;
