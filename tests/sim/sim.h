@@ -174,6 +174,7 @@ struct world {
 	uint64_t frames_out; /* seen last */
 	bool sockets_due; /* a backend wrote, read or closed */
 	uint64_t early_bytes;
+	uint64_t slow_resets; /* seen last */
 	uint64_t steps, events_done, callbacks;
 
 	uint64_t counts[SIM_COUNT];

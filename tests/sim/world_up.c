@@ -27,6 +27,16 @@ static void world_emit(void *ctx, const struct iovec *iov, int iovcnt)
 	check_emit(w, packet, len);
 }
 
+/* Is it over because it held the transmit buffer that others wait for? */
+static void world_note_slow(struct world *w, struct flow *f)
+{
+	uint64_t resets = counter_get(&w->st->counters[SC_conn_slow_reset]);
+
+	if (resets > w->slow_resets && f->gone && !f->excuse)
+		f->excuse = "took nothing, and the transmit buffer was short";
+	w->slow_resets = resets;
+}
+
 /* A record's state changes: which flow has which record. */
 static void world_trace(void *ctx, uint32_t ri, uint8_t from, uint8_t to)
 {
@@ -48,6 +58,7 @@ static void world_trace(void *ctx, uint32_t ri, uint8_t from, uint8_t to)
 		check_established(w, f);
 	if (to == TCP_GONE || to == TCP_FREE)
 		f->gone = true;
+	world_note_slow(w, f);
 	if (f->gone && from == TCP_SYN_RECEIVED && f->c.state == CLIENT_OPEN &&
 	    !f->excuse)
 		f->excuse = "half-open for too long";
