@@ -149,7 +149,7 @@ static void diff_metrics(struct conf_diff *d)
 	if (d->a->has_metrics && d->b->has_metrics)
 		diff_section(d, CONF_SEC_METRICS, "metrics: ", d->a, d->b);
 	else if (d->a->has_metrics != d->b->has_metrics)
-		diff_line(d, CONF_AT_RELOAD, "metrics: %s",
+		diff_line(d, CONF_AT_RESTART, "metrics: %s",
 			  d->b->has_metrics ? "added" : "removed");
 }
 
@@ -287,5 +287,7 @@ void conf_keep(const struct conf *running, struct conf *wanted)
 	keep_section(CONF_SEC_TUN, &running->tun, &wanted->tun);
 	keep_section(CONF_SEC_CONTROL, &running->control, &wanted->control);
 	keep_section(CONF_SEC_ATTACH, &running->attach, &wanted->attach);
+	keep_section(CONF_SEC_METRICS, running, wanted);
+	wanted->has_metrics = running->has_metrics;
 	memcpy(wanted->tun.name, running->tun.name, sizeof(wanted->tun.name));
 }

@@ -97,7 +97,7 @@ const struct conf_key conf_keys[] = {
 	SOCKET_KEYS(CONF_SEC_ATTACH, "/run/xtcpd/attach.sock", "applications attach"),
 
 	KEY(METRICS(metrics_addr), "listen", LISTEN, 1, 65535,
-	    NULL, NULL, LIVE, NULL, "address and port of the metrics"),
+	    NULL, NULL, RESTART, NULL, "address and port of the metrics"),
 
 	KEY(POOL(receive_buffer_bytes), "receive-buffer", SIZE, 64 * KIB, 1024 * GIB,
 	    "64M", "bytes", LIVE, NULL,

@@ -7,11 +7,12 @@
  *	read and check the file            conf.c
  *	what can't change stays            conf_keep()
  *	numbers, memory, mailboxes         registry_plan_new()
- *	the metrics' new socket            } undone when something after
- *	routes to new addresses            } it fails
+ *	routes to new addresses            undone when one of them fails
  *	-------- nothing fails from here on --------
  *	workers                            registry_plan_commit()
- *	old routes and sockets go
+ *	old routes go
+ *
+ * Sockets need a restart, as the sandbox opens no new ones.
  *
  * So a file that is wrong, or asks for what can't be, changes nothing. What
  * the outcome is goes to whoever asked and to the log, line by line.
@@ -24,7 +25,6 @@
 #include "base/log.h"
 #include "daemon/conf_load.h"
 #include "daemon/daemon.h"
-#include "daemon/metrics.h"
 #include "daemon/registry_plan.h"
 #include "daemon/tun.h"
 
@@ -38,8 +38,6 @@ struct reload {
 	char *text;
 	size_t bytes;
 	struct registry_plan *plan;
-	struct metrics *metrics; /* the new ones */
-	bool metrics_differ;
 	uint32_t n_routed; /* addresses of wanted that were looked at */
 };
 
@@ -99,29 +97,6 @@ static int reload_compare(struct reload *r)
 	return fflush(r->changes) == 0 ? 0 : -ENOMEM;
 }
 
-static int reload_open_metrics(struct reload *r)
-{
-	const struct conf *a = r->d->conf, *b = r->wanted;
-	char text[64];
-	int err = 0;
-
-	r->metrics_differ =
-		a->has_metrics != b->has_metrics ||
-		(b->has_metrics && memcmp(&a->metrics_addr, &b->metrics_addr,
-					  sizeof(a->metrics_addr)) != 0);
-	if (!r->metrics_differ || !b->has_metrics)
-		return 0;
-	err = metrics_open(&r->metrics, r->d->base, &b->metrics_addr,
-			   &r->d->view);
-	if (err < 0) {
-		snprintf(text, sizeof(text), "metrics: listen: %s%s",
-			 strerror(-err),
-			 a->has_metrics ? " (a restart may help)" : "");
-		reload_on_problem(r, text);
-	}
-	return err;
-}
-
 static int reload_route(struct reload *r)
 {
 	const struct conf_tun *tun = &r->wanted->tun;
@@ -169,8 +144,6 @@ static int reload_prepare(struct reload *r)
 	err = registry_plan_new(&r->plan, &r->d->registry, r->wanted, &limits,
 				reload_on_problem, r);
 	if (!err)
-		err = reload_open_metrics(r);
-	if (!err)
 		err = reload_route(r);
 	return err;
 }
@@ -178,7 +151,6 @@ static int reload_prepare(struct reload *r)
 static void reload_undo(struct reload *r)
 {
 	reload_unroute(r->d, r->wanted, r->d->conf, r->n_routed);
-	metrics_close(r->metrics);
 	registry_plan_free(r->plan);
 	conf_free(r->wanted);
 	log_error("reload: the configuration is as it was");
@@ -192,10 +164,6 @@ static void reload_commit(struct reload *r)
 	registry_plan_commit(r->plan);
 	d->conf = r->wanted;
 	reload_unroute(d, old, d->conf, old->tun.n_vips);
-	if (r->metrics_differ) {
-		metrics_close(d->metrics);
-		d->metrics = r->metrics;
-	}
 	conf_free(old);
 	reload_say_changes(r);
 	log_info("configuration reloaded from %s", d->options.conf_path);

@@ -161,7 +161,8 @@ static bool listen_new(struct stack *st, const struct stack_group *g,
 {
 	bool room = bitmap_used_count(&st->sh->rec_map) < listen_recs_max(st) ||
 		    listen_end_time_wait(st, now_us);
-	uint32_t ri = room ? shard_rec_new(st->sh, &seg->tuple, seg->hash) : NIL;
+	uint32_t ri =
+		room ? shard_rec_new(st->sh, &seg->tuple, seg->hash) : NIL;
 	struct rec *r;
 
 	if (ri == NIL) {

@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import tempfile
 import threading
 
@@ -21,6 +22,7 @@ from frames import Backend
 from harness import (
     CLIENT4, SCALE, VIP4, VIP6, Echod, Net, Xtcpd, backends, connect, contains,
     equal, recv_exactly, run, serial, timeout, wait_attached, wait_for)
+from runner import die_with_parent
 
 PORT, OTHER = 7, 9
 VIP_NEW = "192.0.2.77"
@@ -454,7 +456,7 @@ def test_first_ipv6_address():
             "vip": [VIP4]}}})
 
 
-# --- limits, metrics
+# --- limits
 
 def test_limits_of_the_whole():
     with world() as w:
@@ -485,42 +487,23 @@ def test_limits_of_the_whole():
                  top={"max-connections": 5000000})
 
 
-def test_metrics_move():
-    def served(port):
-        try:
-            with socket.create_connection(("127.0.0.1", port), 5) as s:
-                s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-                return b" 200 " in s.recv(100)
-        except ConnectionRefusedError:
-            return False
-
-    def at(port):
-        return {"metrics": {"listen": f"127.0.0.1:{port}"}}
-
-    with world() as w:
-        w.reload("metrics: added", top=at(9001))
-        equal((served(9001), served(9002)), (True, False))
-        w.reload("metrics: listen 127.0.0.1:9001 -> 127.0.0.1:9002",
-                 top=at(9002))
-        equal((served(9001), served(9002)), (False, True))
-        w.reload("metrics: removed")
-        equal((served(9001), served(9002)), (False, False))
-
-
 def test_what_needs_a_restart_is_named_and_kept():
     with world() as w:
         w.reload("tun xtcp0: mtu 1500 -> 1400: needs a restart",
                  "transmit-buffer 16M -> 32M: needs a restart with a new "
                  "arena: stop xtcpd, then start it",
                  "control: mode 0660 -> 0600: needs a restart",
+                 "metrics: added: needs a restart",
                  f"group x: added (port {PORT})",
                  top={"tun": {"xtcp0": {"vip": [VIP4, VIP6], "mtu": 1400}},
                       "transmit-buffer": "32M",
+                      "metrics": {"listen": "127.0.0.1:9464"},
                       "control": {"socket": w.d.control_path, "mode": "0600",
                                   "group": "root"}},
                  groups={"x": {"port": PORT}})
         contains(run("ip", "link", "show", "xtcp0").stdout, "mtu 1500")
         connect(PORT).close()
+        equal(refused(9464, "127.0.0.1"), True)
 
 
 # --- files that are no good
@@ -542,7 +525,7 @@ def bad_files(w):
     yield "", ("tun",)
     yield wanted.replace(VIP_NEW, CLIENT4), \
         (f"vip {CLIENT4}", "Address already in use")
-    yield wanted + 'metrics { listen = "203.0.113.9:80" }\n', ("metrics",)
+    yield wanted + 'metrics { listen = "here:80" }\n', ("listen", "here:80")
     yield wanted.replace('"16M"\n    group', '"3G"\n    group'), \
         ("receive-buffer", "stop xtcpd")
     yield text + 'pool "big" { receive-buffer = "600M" }\n', \
@@ -655,6 +638,83 @@ def test_own_group_is_not_touched():
                         left -= 1
             for s in socks:
                 equal(recv_exactly(s, 5), b"hello")
+
+
+# --- a restart with another file
+
+def kill_and_start(d):
+    """kill -9, and a new process with the file as it is now."""
+    d.kill()
+    with open(d.log.name, "a") as log:
+        d.p = subprocess.Popen(d.args, stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=log,
+                               preexec_fn=die_with_parent)
+    d.pid = d.p.pid
+    wait_for("xtcpd answers", d.ready, within=30)
+
+
+def echo_own(d, socks, text, instance=7):
+    """An application with a pool of its own attaches, and answers them all."""
+    streams = [Backend.dial(d.attach_path, 102, i, instance,
+                            pool_bytes=1 << 20) for i in range(WORKERS)]
+    for s in socks:
+        s.sendall(text)
+    left = len(socks)
+    while left:
+        for b in streams:
+            f = b.receive(0.05)
+            if f and f.type == "DATA":
+                b.reply(f.conn, f.payload, len(f.payload), offset=f.offset)
+                left -= 1
+    for s in socks:
+        equal(recv_exactly(s, len(text)), text)
+    return streams
+
+
+def test_groups_are_found_again_after_a_restart_with_another_file():
+    with world() as w, tempfile.TemporaryDirectory() as t, \
+            Echod("-l", f"unix:{t}/a.sock"):
+        a = {"a": {"port": PORT, "backend": {
+            "a": {"address": f"unix:{t}/a.sock"}}}}
+        w.configure(groups={**a, "b": {"port": 100}, "gone": {"port": 101}},
+                    top=with_vips("192.0.2.76", VIP_NEW))
+        w.d.ctl("reload")
+        socks = [connect(PORT), connect(PORT, VIP6), connect(PORT, VIP_NEW)]
+        for s in socks:
+            exchange(s)
+        gone, no_vip = connect(101), connect(PORT, "192.0.2.76")
+        exchange(no_vip)
+        streams = echo_own(w.d, [], b"")
+        own = [connect(102) for _ in range(4)]
+        for b in streams:
+            b.close()
+        streams = echo_own(w.d, own, b"two")
+        before = w.ids()
+        # In another order; "gone" and an address went, others came.
+        w.configure(groups={"new": {"port": 99}, "b": {"port": 100}, **a},
+                    top={"tun": {"xtcp0": {"vip": [
+                        "192.0.2.78", VIP_NEW, VIP6, VIP4]}}}, first=False)
+        kill_and_start(w.d)
+        for s in socks:
+            exchange(s, b"again")
+        is_reset(gone)
+        is_reset(no_vip)
+        w.still()
+        after = w.ids()
+        for name in "other", "a", "b":
+            equal(after[name], before[name], name)
+        equal(after["new"] in before.values(), False)
+        for b in streams:
+            b.close()
+        streams = echo_own(w.d, own, b"three")
+        equal(w.d.counter("recovered_connections"),
+              CLIENTS + len(socks) + len(own) + 2)
+        equal((w.d.counter("group_removed"), w.d.counter("vip_removed"),
+               w.d.counter("lost_in_recovery")), (1, 1, 0))
+        exchange(connect(PORT, "192.0.2.78"))
+        equal("192.0.2.76" in routes(), False)
+        for s in socks + own + streams:
+            s.close()
 
 
 @serial

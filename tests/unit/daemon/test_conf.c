@@ -486,9 +486,10 @@ START_TEST(test_conf_reload_names_what_needs_a_restart)
 		differ(POOL("", G("")),
 		       "workers = 7 transmit-buffer = 1M"
 		       " control { mode = 0666 }"
+		       " metrics { listen = \"127.0.0.1:1\" }"
 		       " tun \"y\" { mtu = 1400 vip = {\"192.0.2.10\"} }"
 		       " pool \"p\" { " G("") " }"),
-		5);
+		6);
 	ck_assert_ptr_nonnull(strstr(reported, "-> 7: needs a restart with a "
 					       "new arena: stop xtcpd, then "
 					       "start it\n"));
@@ -517,14 +518,12 @@ START_TEST(test_conf_reload_compares_by_name)
 		       "tun \"x\" { vip = {\"192.0.2.2\", \"2001:db8::1\"} }"
 		       "pool \"q\" {"
 		       "group \"g\" { port = 1 vip = \"2001:db8::1\" }"
-		       "group \"h\" { port = 3 } }"
-		       "metrics { listen = \"127.0.0.1:1\" }"),
+		       "group \"h\" { port = 3 } }"),
 		0);
 	ck_assert_str_eq(
 		reported,
 		"vip 192.0.2.1: removed\n"
 		"vip 2001:db8::1: added\n"
-		"metrics: added\n"
 		"pool p: removed\n"
 		"group g: pool p -> q\n"
 		"group g: vip 192.0.2.2 -> 2001:db8::1\n"
