@@ -83,7 +83,7 @@ const struct conf_key conf_keys[] = {
 	    "50", "per cent", LIVE, NULL,
 	    "auto: fill of half-open-max above which cookies are sent"),
 	KEY(TOP(sandbox), "sandbox", BOOL, 0, 1,
-	    "true", NULL, false, NULL,
+	    "true", NULL, RESTART, NULL,
 	    "give up privileges and system calls once all is set up"),
 
 	KEY(TUN(vips), "vip", VIPS, 1, CONF_VIPS_MAX,

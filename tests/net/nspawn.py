@@ -26,6 +26,7 @@ import ctypes
 import json
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
@@ -43,7 +44,7 @@ MASKED = ("systemd-logind", "systemd-resolved", "systemd-networkd",
 
 def install(stage):
     """`make install` of the build into the folder stage."""
-    run("make", "-C", BUILD, "install", f"DESTDIR={stage}", timeout=120)
+    run("make", "-C", BUILD, "install", f"DESTDIR={stage}", timeout=240)
 
 
 class Machine:
@@ -83,6 +84,10 @@ class Machine:
 
     def prepare(self):
         """A machine of its own, that starts next to nothing."""
+        # with the mode that udev's rules give it
+        os.mknod(f"{self.scratch}/tun", stat.S_IFCHR,
+                 os.stat("/dev/net/tun").st_rdev)
+        os.chmod(f"{self.scratch}/tun", 0o666)
         self.write("etc/machine-id", "")
         self.write("etc/fstab", "")
         self.write("etc/hostname", "xtcpd-test\n")
@@ -119,7 +124,7 @@ class Machine:
              f"--machine={self.name}", "--register=no", "--keep-unit",
              "--private-network", "--boot", "--console=pipe",
              "--link-journal=no", "--resolv-conf=off", "--timezone=off",
-             "--bind=/dev/net/tun"],
+             f"--bind={self.scratch}/tun:/dev/net/tun"],
             stdin=subprocess.DEVNULL, stdout=self.console, stderr=self.console,
             env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1",
                  "SYSTEMD_NSPAWN_LOCK": "0"},

@@ -106,7 +106,7 @@ def test_it_can_be_turned_off():
         contains(d.stderr(), "sandbox = false")
         d.configure({"echo": {"port": PORT}}, top={"sandbox": True})
         p = d.ctl("reload", check=False)
-        contains(p.stdout + p.stderr, "sandbox: needs a restart")
+        contains(p.stdout + p.stderr, "sandbox false -> true: needs a restart")
         equal(d.ask("show info")["sandbox"], "off")
 
 
