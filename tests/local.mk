@@ -236,11 +236,23 @@ tests_unit_daemon_test_hostile_SOURCES = tests/unit/daemon/test_hostile.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_daemon_test_hostile_LDADD = $(unit_daemon)
 
+unit_tests += tests/unit/daemon/test_hung
+tests_unit_daemon_test_hung_SOURCES = tests/unit/daemon/test_hung.c \
+	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_daemon_test_hung_LDADD = $(unit_daemon)
+
 unit_tests += tests/unit/daemon/test_loss
 tests_unit_daemon_test_loss_SOURCES = tests/unit/daemon/test_loss.c \
 	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_daemon_test_loss_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_resume
+tests_unit_daemon_test_resume_SOURCES = tests/unit/daemon/test_resume.c \
+	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_daemon_test_resume_LDADD = $(unit_daemon)
 
 unit_tests += tests/unit/daemon/test_regress
 tests_unit_daemon_test_regress_SOURCES = tests/unit/daemon/test_regress.c \

@@ -42,7 +42,7 @@ struct attach {
 	struct registry *registry;
 	struct listener *listener;
 	char path[sizeof(((struct conf_socket *)0)->path)];
-	uint64_t instance;
+	uint64_t instance, epoch;
 	uint32_t turn; /* round robin over workers */
 	struct attach_client *clients;
 	uint32_t n_clients;
@@ -110,7 +110,9 @@ static void attach_refuse(struct attach_client *c, int err, const char *why)
 
 static bool attach_greet(struct attach_client *c)
 {
-	struct attach *at = c->at;
+	const struct attach *at = c->at;
+	const struct hello_self self = { at->registry->n_workers, at->instance,
+					 at->epoch };
 	struct frame_queue q;
 	struct iovec iov[2];
 	struct msghdr msg = { .msg_iov = iov };
@@ -118,8 +120,7 @@ static bool attach_greet(struct attach_client *c)
 	ssize_t n = -1;
 
 	frame_queue_init(&q, 4096);
-	if (hello_append(&q, at->registry->n_workers, c->worker,
-			 at->instance) == 0) {
+	if (hello_append(&q, &self, c->worker) == 0) {
 		msg.msg_iovlen = (size_t)frame_queue_iov(&q, iov);
 		n = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 	}
@@ -187,6 +188,7 @@ static int attach_hand_over(struct attach_client *c, struct registry_group *rg)
 		.pid = (uint32_t)c->cred.pid,
 		.max_payload = c->peer.max_payload,
 		.stream_credit_bytes = c->peer.stream_credit_bytes,
+		.resumes = c->peer.resumes,
 		.extra = am->extra,
 		.extra_bytes = extra,
 	};
@@ -342,7 +344,7 @@ static void attach_on_accept(void *arg, int fd)
 
 int attach_open(struct attach **ret_at, struct event_base *base,
 		const struct conf_socket *conf, struct registry *registry,
-		uint64_t instance)
+		uint64_t instance, uint64_t epoch)
 {
 	struct attach *at = calloc(1, sizeof(*at));
 	int fd, err;
@@ -352,6 +354,7 @@ int attach_open(struct attach **ret_at, struct event_base *base,
 	at->base = base;
 	at->registry = registry;
 	at->instance = instance;
+	at->epoch = epoch;
 	fd = socket_listen(conf);
 	if (fd < 0) {
 		log_error("attach socket %s: %s%s", conf->path, strerror(-fd),

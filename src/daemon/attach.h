@@ -21,12 +21,12 @@
 struct attach;
 
 /*
- * Listen as conf says. registry and base are borrowed. Returns 0, or a
- * negative errno after logging what failed.
+ * Listen as conf says. registry and base are borrowed; epoch is the arena's
+ * (hello.h). Returns 0, or a negative errno after logging what failed.
  */
 int attach_open(struct attach **ret_at, struct event_base *base,
 		const struct conf_socket *conf, struct registry *registry,
-		uint64_t instance);
+		uint64_t instance, uint64_t epoch);
 
 /* Clients that are not handed over are dropped. Accepts NULL. */
 void attach_close(struct attach *at);

@@ -19,6 +19,8 @@
 #define BACKEND_RETRY_MIN_US (100 * USEC_PER_MSEC)
 #define BACKEND_RETRY_MAX_US (5 * USEC_PER_SEC)
 #define BACKEND_HANDSHAKE_US (5 * USEC_PER_SEC)
+/* A stream that lived for so long is no reason to back off further. */
+#define BACKEND_STABLE_US (10 * USEC_PER_SEC)
 
 /* room: a list to take it from, or NULL. */
 static struct backend *backend_new(struct group *g, uint64_t owner,
@@ -286,8 +288,11 @@ void backend_connected(struct bstream *s)
 	hello_send(s);
 }
 
-void backend_stream_gone(struct backend *b, bool was_up, int err)
+void backend_stream_gone(struct backend *b, const struct bstream *s,
+			 bool was_up, int err)
 {
+	uint64_t now_us = b->group->gs->now_us;
+
 	if (was_up && err != -ESHUTDOWN)
 		groups_count(b->group->gs, WC_backend_lost);
 	if (b->attached) {
@@ -297,6 +302,9 @@ void backend_stream_gone(struct backend *b, bool was_up, int err)
 	}
 	if (was_up) {
 		backend_warn(b, "stream lost: %s", strerror(-err));
+		/* Given up for its silence: it may be so again. */
+		if (err != -ETIMEDOUT && now_us - s->up_us >= BACKEND_STABLE_US)
+			backend_is_useful(b);
 		backend_retry_later(b);
 	} else {
 		backend_dial_failed(b, err);
@@ -305,21 +313,24 @@ void backend_stream_gone(struct backend *b, bool was_up, int err)
 
 void backend_stream_up(struct backend *b)
 {
-	b->backoff_us = BACKEND_RETRY_MIN_US;
 	b->n_up++;
 	b->stats.connects++;
 	groups_count(b->group->gs, WC_backend_connects);
 }
 
-void backend_drain(struct backend *b, bool on)
+void backend_is_useful(struct backend *b)
 {
-	if (b->draining == on)
+	b->backoff_us = BACKEND_RETRY_MIN_US;
+}
+
+void backend_set_duty(struct backend *b, enum backend_duty duty)
+{
+	bool draining = b->duty != BACKEND_SERVES;
+
+	b->duty = duty;
+	group_has_room(b->group);
+	if (draining || duty == BACKEND_SERVES)
 		return;
-	b->draining = on;
-	if (!on) {
-		group_has_room(b->group);
-		return;
-	}
 	for (struct bstream *s = b->streams; s; s = s->next) {
 		struct frame f = { .type = FRAME_DRAIN, .group = b->group->id };
 

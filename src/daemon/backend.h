@@ -33,10 +33,11 @@ void backend_tick(struct backend *b);
 void backend_connected(struct bstream *s);
 
 /*
- * A stream of its was freed, because of err; was_up: it had been attached. b
- * may be freed.
+ * s, a stream of its, has ended because of err and is being freed; was_up: it
+ * had been attached. b may be freed.
  */
-void backend_stream_gone(struct backend *b, bool was_up, int err);
+void backend_stream_gone(struct backend *b, const struct bstream *s,
+			 bool was_up, int err);
 
 /*
  * Log a warning "group G, backend B: ..." (printf-like); the journal gets the
@@ -46,10 +47,19 @@ void backend_stream_gone(struct backend *b, bool was_up, int err);
 __attribute__((format(printf, 2, 3))) void backend_warn(const struct backend *b,
 							const char *fmt, ...);
 
-/* A stream was attached: no need to back off. */
+/*
+ * A stream was attached. That alone does not end backing off: see
+ * backend_is_useful().
+ */
 void backend_stream_up(struct backend *b);
 
-/* Take no new connections (or take them again). */
-void backend_drain(struct backend *b, bool on);
+/*
+ * It has processed a request: no need to back off. So who attaches, takes
+ * requests and lies about them is dialled more and more seldom.
+ */
+void backend_is_useful(struct backend *b);
+
+/* The operator's word. A drain is told to the backend's streams. */
+void backend_set_duty(struct backend *b, enum backend_duty duty);
 
 #endif

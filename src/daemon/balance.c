@@ -8,8 +8,14 @@ bool balance_has_room(const struct bstream *s)
 {
 	const struct backend *b = s->backend;
 
-	return !s->failed && bstream_data_max(s) > 0 &&
+	return !s->failed && !s->resuming && bstream_data_max(s) > 0 &&
 	       (b->max_inflight == 0 || b->inflight < b->max_inflight);
+}
+
+/* May it be given a connection that it does not have? */
+static bool balance_takes_new(const struct bstream *s)
+{
+	return s->backend->duty == BACKEND_SERVES && balance_has_room(s);
 }
 
 /* Round robin over those that take new connections and have room. */
@@ -18,7 +24,7 @@ static struct bstream *balance_any(struct group *g)
 	for (uint32_t i = 0; i < g->n_live; i++) {
 		struct bstream *s = g->live[g->turn++ % g->n_live];
 
-		if (!s->backend->draining && balance_has_room(s))
+		if (balance_takes_new(s))
 			return s;
 	}
 	return NULL;
@@ -31,7 +37,7 @@ static struct bstream *balance_least(struct group *g)
 	for (uint32_t i = 0; i < g->n_live; i++) {
 		struct bstream *s = g->live[(g->turn + i) % g->n_live];
 
-		if (s->backend->draining || !balance_has_room(s))
+		if (!balance_takes_new(s))
 			continue;
 		if (!best || s->inflight < best->inflight)
 			best = s;
@@ -83,6 +89,34 @@ static bool balance_awaits(struct group *g, const struct rec *rec,
 	return !balance_owner(g, owner);
 }
 
+/*
+ * Must the connection stay with cur? While a request is in hand there, or
+ * part of a reply: what another one replied would overtake it.
+ */
+static bool balance_is_held(const struct group *g, const struct bstream *cur,
+			    const struct rec *rec, const struct blk *blk)
+{
+	return (blk && blk->app_flags & APP_INFLIGHT) ||
+	       balance_holds(g, cur, rec);
+}
+
+/* It stays with its backend, but for one that is to be vacated. */
+static struct bstream *balance_sticky(struct group *g, struct bstream *cur,
+				      const struct rec *rec,
+				      const struct blk *blk)
+{
+	struct bstream *s = NULL;
+
+	if (cur && (cur->backend->duty != BACKEND_VACATES ||
+		    balance_is_held(g, cur, rec, blk)))
+		return cur;
+	if (!cur && rec->slot)
+		s = balance_owner(g, g->slots[rec->slot].owner);
+	if (!s)
+		s = balance_any(g);
+	return s ? s : cur;
+}
+
 struct bstream *balance_route(struct group *g, const struct rec *rec,
 			      const struct blk *blk)
 {
@@ -92,19 +126,12 @@ struct bstream *balance_route(struct group *g, const struct rec *rec,
 		return NULL; /* until the turn's end has reaped it */
 	if (!cur && balance_awaits(g, rec, blk))
 		return NULL;
-	if (g->balance == CONF_BALANCE_STICKY) {
-		if (cur)
-			return cur;
-		s = rec->slot ? balance_owner(g, g->slots[rec->slot].owner)
-			      : NULL;
-		return s ? s : balance_any(g);
-	}
-	/* What another one replied would overtake what is held. */
-	if (cur && ((blk && blk->app_flags & APP_INFLIGHT) ||
-		    balance_holds(g, cur, rec)))
+	if (g->balance == CONF_BALANCE_STICKY)
+		return balance_sticky(g, cur, rec, blk);
+	if (cur && balance_is_held(g, cur, rec, blk))
 		return cur;
 	s = g->balance == CONF_BALANCE_LEAST ? balance_least(g)
 					     : balance_any(g);
 	/* An old connection may stay where new ones may not go. */
-	return s || !cur || !cur->backend->draining ? s : cur;
+	return s || !cur || cur->backend->duty == BACKEND_SERVES ? s : cur;
 }

@@ -42,7 +42,6 @@
 #include "daemon/reply.h"
 
 #define BSTREAM_PING_US (5 * USEC_PER_SEC)
-#define BSTREAM_SILENT_US (15 * USEC_PER_SEC)
 /* The most that answers to one frame can take. */
 #define BSTREAM_ANSWER_BYTES 2048u
 #define BSTREAM_ERROR_TEXT_MAX 200
@@ -145,7 +144,7 @@ void bstream_free(struct bstream *s)
 	close(s->fd);
 	frame_reader_fini(&s->in);
 	frame_queue_fini(&s->out);
-	backend_stream_gone(b, s->state == BSTREAM_UP,
+	backend_stream_gone(b, s, s->state == BSTREAM_UP,
 			    s->failed ? s->failed : -ESHUTDOWN);
 	free(s);
 }
@@ -371,6 +370,9 @@ void bstream_process(struct bstream *s)
 			bstream_unstall(s);
 			return;
 		}
+		/* A frame, not a byte: who dribbles is not alive. */
+		s->heard_us = s->group->gs->now_us;
+		s->ping_us = 0;
 	}
 }
 
@@ -387,8 +389,6 @@ static void bstream_read(struct bstream *s)
 	n = read(s->fd, space, room);
 	if (n > 0) {
 		frame_reader_commit(&s->in, (size_t)n);
-		s->heard_us = s->group->gs->now_us;
-		s->ping_us = 0;
 		bstream_process(s);
 	} else if (n == 0) {
 		bstream_fail(s, -ECONNRESET);
@@ -448,6 +448,40 @@ void bstream_grant(struct bstream *s, uint32_t bytes)
 	bstream_send(s, &f, NULL, 0);
 }
 
+/*
+ * The rule for a backend that reads, answers PINGs, and replies to nothing:
+ * with requests in hand and not one REPLY within backend-timeout it is lost.
+ * Not when it is we who don't read it, or when all that it has in hand waits
+ * for clients to take the replies before. Likewise one that resumes for ever.
+ * Returns whether it was given up.
+ */
+static bool bstream_tick_stuck(struct bstream *s)
+{
+	struct groups *gs = s->group->gs;
+	uint64_t limit_us = s->group->backend_timeout_us;
+
+	if (s->stall != BSTREAM_FLOWS) {
+		s->progress_us = gs->now_us;
+		s->resume_by_us = gs->now_us + BSTREAM_SILENT_US;
+	}
+	if (s->resuming && gs->now_us >= s->resume_by_us) {
+		groups_count(gs, WC_backend_silent);
+		bstream_refuse(s, -ETIMEDOUT, "its resumption does not end");
+		return true;
+	}
+	if (!limit_us || !s->inflight || gs->now_us - s->progress_us < limit_us)
+		return false;
+	if (!loss_is_backends_turn(s->group, s)) {
+		s->progress_us = gs->now_us;
+		return false;
+	}
+	groups_count(gs, WC_backend_stuck);
+	bstream_refuse(s, -ETIMEDOUT,
+		       "%u connections have requests, no REPLY for %u ms",
+		       s->inflight, (unsigned)(limit_us / USEC_PER_MSEC));
+	return true;
+}
+
 static void bstream_tick_up(struct bstream *s)
 {
 	struct groups *gs = s->group->gs;
@@ -475,9 +509,10 @@ void bstream_tick(struct bstream *s)
 {
 	if (s->failed)
 		return;
-	if (s->state == BSTREAM_UP)
-		bstream_tick_up(s);
-	else if (s->group->gs->now_us >= s->deadline_us)
+	if (s->state == BSTREAM_UP) {
+		if (!bstream_tick_stuck(s))
+			bstream_tick_up(s);
+	} else if (s->group->gs->now_us >= s->deadline_us)
 		bstream_refuse(s, -ETIMEDOUT, "no %s in time",
 			       s->state == BSTREAM_CONNECTING
 				       ? "connection"

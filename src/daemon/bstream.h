@@ -12,7 +12,11 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "base/units.h"
 #include "daemon/groups.h"
+
+/* PING comes after 5 s of silence; its answer has to come within this. */
+#define BSTREAM_SILENT_US (15 * USEC_PER_SEC)
 
 /*
  * A stream over fd (non-blocking; taken only on success), on the backend's

@@ -87,6 +87,7 @@ struct conf_group {
 	enum conf_congestion congestion;
 	bool ecn;
 	enum conf_loss on_backend_loss;
+	uint32_t backend_timeout_ms; /* requests in hand and no REPLY for so long; 0: never */
 	struct conf_backend *backends; /* heap */
 	uint32_t n_backends;
 };

@@ -146,6 +146,9 @@ const struct conf_key conf_keys[] = {
 	KEY(GROUP(on_backend_loss), "on-backend-loss", ENUM, 0, 0,
 	    "redeliver", NULL, LIVE, loss_names,
 	    "what becomes of the connections of a lost backend"),
+	KEY(GROUP(backend_timeout_ms), "backend-timeout", U32, 0, TIMEOUT_MAX_MS,
+	    "0", "ms", LIVE, NULL,
+	    "give up a backend that has requests and replies to none for so long; 0: never"),
 
 	KEY(BACKEND(address), "address", STREAM, 1, SIZE_OF(struct conf_backend, address) - 1,
 	    NULL, NULL, LIVE, NULL, "unix:PATH or tcp:HOST:PORT to dial"),

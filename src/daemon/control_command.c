@@ -392,14 +392,20 @@ static int control_start_close(struct control_task *task)
 
 static int control_start_drain_backend(struct control_task *task)
 {
-	return task->view->drain_backend(task->view->self, task->name, true,
-					 control_on_done, task);
+	return task->view->set_duty(task->view->self, task->name,
+				    BACKEND_DRAINS, control_on_done, task);
+}
+
+static int control_start_vacate_backend(struct control_task *task)
+{
+	return task->view->set_duty(task->view->self, task->name,
+				    BACKEND_VACATES, control_on_done, task);
 }
 
 static int control_start_resume_backend(struct control_task *task)
 {
-	return task->view->drain_backend(task->view->self, task->name, false,
-					 control_on_done, task);
+	return task->view->set_duty(task->view->self, task->name,
+				    BACKEND_SERVES, control_on_done, task);
 }
 
 static int control_start_drain_group(struct control_task *task)
@@ -511,8 +517,12 @@ const struct control_command control_commands[] = {
 	{ "drain backend", CONTROL_ARG_NAME, 0,
 	  "give a backend no new connections", control_start_drain_backend,
 	  NULL },
-	{ "resume backend", CONTROL_ARG_NAME, 0, "end drain backend",
-	  control_start_resume_backend, NULL },
+	{ "vacate backend", CONTROL_ARG_NAME, 0,
+	  "drain a backend, and give its connections to others",
+	  control_start_vacate_backend, NULL },
+	{ "resume backend", CONTROL_ARG_NAME, 0,
+	  "end drain backend and vacate backend", control_start_resume_backend,
+	  NULL },
 	{ "drain group", CONTROL_ARG_NAME, 0,
 	  "accept no new connections for a group", control_start_drain_group,
 	  NULL },

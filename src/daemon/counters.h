@@ -27,6 +27,8 @@
 	C(backend_connect_failed, "attempts to reach a backend that failed")      \
 	C(backend_lost, "attached backend streams lost")                          \
 	C(backend_silent, "backend streams given up: no PONG")                    \
+	C(backend_stuck,                                                          \
+	  "backend streams given up: requests in hand, no REPLY")                 \
 	C(redelivered, "DATA frames with bytes that were delivered before")       \
 	C(loss_undelivered,                                                       \
 	  "connections whose requests were taken back from a lost stream")        \
@@ -56,7 +58,7 @@
 	C(frame_ackd_beyond,                                                      \
 	  "REPLY frames ignored: ackd beyond what was delivered")                 \
 	C(frame_not_owner,                                                        \
-	  "REPLY frames ignored: ackd from a stream that has not the connection") \
+	  "frames refused with RESET: from a stream that has not the connection") \
 	C(frame_bad_state,                                                        \
 	  "frames ignored: the connection is in no state for them")               \
 	C(frame_stale_conn,                                                       \

@@ -40,6 +40,7 @@
 #include "daemon/attach.h"
 #include "daemon/clock.h"
 #include "daemon/control.h"
+#include "daemon/hello.h"
 #include "daemon/metrics.h"
 #include "daemon/notify.h"
 #include "daemon/registry_plan.h"
@@ -268,7 +269,7 @@ static int daemon_start_init(struct daemon *d)
 static int daemon_attach_init(struct daemon *d)
 {
 	return attach_open(&d->attach, d->base, &d->conf->attach, &d->registry,
-			   d->instance);
+			   d->instance, hello_epoch(d->arena.header));
 }
 
 static void daemon_attach_fini(struct daemon *d)

@@ -136,7 +136,8 @@ static void deliver_inflight_begin(struct blk *blk, struct bstream *s)
 	if (blk->app_flags & APP_INFLIGHT)
 		return;
 	blk->app_flags |= APP_INFLIGHT;
-	s->inflight++;
+	if (s->inflight++ == 0)
+		s->progress_us = s->group->gs->now_us;
 	s->backend->inflight++;
 }
 

@@ -58,6 +58,7 @@ void groups_init(struct groups *gs, struct stack *st, struct event_base *base,
 		.worker = st->sh->worker,
 		.n_workers = n_workers,
 		.instance = instance,
+		.epoch = hello_epoch(st->header),
 		.random = instance + st->sh->worker,
 	};
 	gs->now_us = ops->clock(ops->ctx);
@@ -105,6 +106,8 @@ int group_stream_up(struct group *g, struct bstream *s)
 		return -ENOSPC;
 	s->slot = (uint8_t)slot;
 	s->state = BSTREAM_UP;
+	s->up_us = g->gs->now_us;
+	s->resume_by_us = s->up_us + BSTREAM_SILENT_US;
 	g->slots[slot].stream = s;
 	g->slots[slot].owner = s->backend->owner;
 	g->gs->st->sh->slot_owners[(size_t)g->id * ARENA_SLOTS + slot] =
@@ -141,6 +144,7 @@ static int groups_attach_stream(struct group *g,
 	}
 	s->max_payload = attach->max_payload;
 	s->tx_credit_bytes = attach->stream_credit_bytes;
+	s->resuming = attach->resumes;
 	hello_describe(g, &wire);
 	bstream_send(s, &f, &iov, 1);
 	err = group_stream_up(g, s);
@@ -270,7 +274,8 @@ void groups_tick(struct groups *gs)
 	}
 }
 
-uint32_t groups_drain_backend(struct groups *gs, const char *name, bool on)
+uint32_t groups_set_duty(struct groups *gs, const char *name,
+			 enum backend_duty duty)
 {
 	uint32_t n = 0;
 
@@ -281,7 +286,7 @@ uint32_t groups_drain_backend(struct groups *gs, const char *name, bool on)
 		for (; b; b = b->next) {
 			if (strcmp(b->name, name) != 0)
 				continue;
-			backend_drain(b, on);
+			backend_set_duty(b, duty);
 			n++;
 		}
 	}

@@ -30,6 +30,7 @@
 
 #include "daemon/conf.h"
 #include "daemon/counters.h"
+#include "daemon/duty.h"
 #include "proto/frame.h"
 #include "proto/stream.h"
 #include "stack/stack.h"
@@ -77,6 +78,7 @@ struct group_setup {
 	char name[CONF_NAME_MAX];
 	enum conf_balance balance;
 	enum conf_loss on_loss;
+	uint64_t backend_timeout_us; /* 0: never */
 	const struct conf_backend *backends; /* borrowed for the call */
 	uint32_t n_backends;
 	/* Streams of all workers, or NULL; outlives the group. */
@@ -140,10 +142,17 @@ struct bstream {
 	uint32_t held_taken_bytes;
 
 	uint64_t deadline_us; /* of the handshake */
-	uint64_t heard_us, ping_us; /* last byte in; PING out or 0 */
+	uint64_t heard_us, ping_us; /* last frame in; PING out or 0 */
+	uint64_t up_us; /* when it was attached */
+	/* Last REPLY, or when the first request was in hand again. */
+	uint64_t progress_us;
 
 	struct conn_list waiting; /* for room or credit */
 	struct conn_list turn; /* for max-inflight */
+	/* It may yet speak of connections as they were before (frame.h,
+	 * Resumption): it is given none until that is over, by resume_by_us. */
+	bool resuming;
+	uint64_t resume_by_us;
 	bool deaf; /* takes no more, but what it wrote is still read */
 	bool ping_out; /* the PING of ping_us was queued */
 	uint32_t inflight; /* connections with unacknowledged requests */
@@ -162,7 +171,7 @@ struct backend {
 	char address[128];
 	uint64_t owner; /* identity: a hash of the name, or HELLO.instance */
 	bool attached; /* dialled in */
-	bool draining;
+	enum backend_duty duty;
 	struct sockaddr_storage sa;
 	socklen_t sa_len;
 	uint32_t streams_wanted;
@@ -186,6 +195,7 @@ struct group {
 	char name[CONF_NAME_MAX];
 	enum conf_balance balance;
 	enum conf_loss on_loss;
+	uint64_t backend_timeout_us; /* 0: never */
 	uint8_t accept; /* enum stack_accept_mode */
 	bool announce;
 	_Atomic uint32_t *stream_count;
@@ -217,6 +227,7 @@ struct groups {
 	struct groups_ops ops;
 	uint32_t worker, n_workers;
 	uint64_t instance; /* of this xtcpd process */
+	uint64_t epoch; /* of the arena, hello_epoch() */
 	uint64_t now_us;
 	uint64_t tick_at_us;
 	uint64_t random;
@@ -286,6 +297,7 @@ struct groups_attach {
 	uint64_t instance;
 	uint32_t pid;
 	uint32_t max_payload, stream_credit_bytes;
+	bool resumes; /* see bstream.resuming */
 	const void *extra;
 	size_t extra_bytes;
 };
@@ -303,8 +315,9 @@ bool groups_pending(const struct groups *gs);
 /* Time-outs, redials, PINGs; due at tick_at_us. */
 void groups_tick(struct groups *gs);
 
-/* Drain (or resume) the backends of this name. Returns how many there were. */
-uint32_t groups_drain_backend(struct groups *gs, const char *name, bool on);
+/* The operator's word to the backends of this name. Returns how many there were. */
+uint32_t groups_set_duty(struct groups *gs, const char *name,
+			 enum backend_duty duty);
 
 /* Take no new connections for the group any more, until it is removed. */
 void groups_drain_group(struct groups *gs, uint16_t id);

@@ -272,6 +272,7 @@ int groups_set(struct groups *gs, const struct group_setup *setup,
 	snprintf(g->name, sizeof(g->name), "%s", setup->name);
 	g->balance = setup->balance;
 	g->on_loss = setup->on_loss;
+	g->backend_timeout_us = setup->backend_timeout_us;
 	g->accept = setup->stack.accept;
 	g->announce = setup->stack.announce;
 	gs->tick_at_us = gs->now_us; /* dial new backends soon */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/siphash.h"
 #include "daemon/bstream.h"
 
 #define HELLO_NAME "xtcpd"
@@ -30,12 +31,23 @@ int hello_parse(const void *payload, size_t len, struct hello_peer *ret_peer)
 			min_u32(be32_get(hello.max_payload), FRAME_PAYLOAD_MAX),
 		.stream_credit_bytes = be32_get(hello.stream_credit),
 		.worker = be16_get(hello.worker),
+		.resumes = be16_get(hello.flags) & FRAME_HELLO_RESUMES,
 	};
 	return 0;
 }
 
-int hello_append(struct frame_queue *q, uint32_t n_workers, uint32_t worker,
-		 uint64_t instance)
+uint64_t hello_epoch(const struct arena_header *header)
+{
+	static const char what[] = "epoch of connection ids";
+	/* A keyed hash: it says nothing of the secret that the ISNs have. */
+	const struct siphash_key key = { header->secret[0], header->secret[1] };
+	uint64_t epoch = siphash(&key, what, sizeof(what));
+
+	return epoch ? epoch : 1;
+}
+
+int hello_append(struct frame_queue *q, const struct hello_self *self,
+		 uint32_t worker)
 {
 	const struct frame f = { .type = FRAME_HELLO };
 	struct {
@@ -46,13 +58,14 @@ int hello_append(struct frame_queue *q, uint32_t n_workers, uint32_t worker,
 			.magic = be32_put(FRAME_MAGIC),
 			.version = be16_put(FRAME_VERSION),
 			.flags = be16_put(FRAME_HELLO_RESUME),
-			.workers = be16_put((uint16_t)n_workers),
+			.workers = be16_put((uint16_t)self->n_workers),
 			.worker = be16_put((uint16_t)worker),
 			.max_payload = be32_put(FRAME_PAYLOAD_MAX),
 			.stream_credit = be32_put(STREAM_CREDIT_BYTES),
 			.conn_window = be32_put(2 * CONN_HALF_BYTES),
-			.instance = be64_put(instance),
+			.instance = be64_put(self->instance),
 			.pid = be32_put((uint32_t)getpid()),
+			.epoch = be64_put(self->epoch),
 		},
 	};
 
@@ -74,9 +87,10 @@ void hello_describe(const struct group *g, struct frame_attach *ret_attach)
 
 void hello_send(struct bstream *s)
 {
-	struct groups *gs = s->group->gs;
-	int err =
-		hello_append(&s->out, gs->n_workers, gs->worker, gs->instance);
+	const struct groups *gs = s->group->gs;
+	const struct hello_self self = { gs->n_workers, gs->instance,
+					 gs->epoch };
+	int err = hello_append(&s->out, &self, gs->worker);
 
 	if (err < 0)
 		bstream_fail(s, err);
@@ -104,6 +118,7 @@ static int hello_attach(struct bstream *s, const struct frame *f,
 		return hello_refuse(s, "HELLO of another protocol or version");
 	s->max_payload = peer.max_payload;
 	s->tx_credit_bytes = peer.stream_credit_bytes;
+	s->resuming = peer.resumes;
 	s->state = BSTREAM_ATTACH;
 	hello_describe(s->group, &attach);
 	bstream_send(s, &out, &iov, 1);

@@ -23,6 +23,7 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/daemon.h \
 	src/daemon/deliver.c \
 	src/daemon/deliver.h \
+	src/daemon/duty.h \
 	src/daemon/fdstore.c \
 	src/daemon/fdstore.h \
 	src/daemon/groups.c \

@@ -140,6 +140,38 @@ void loss_grace_tick(struct group *g)
 	group_has_room(g);
 }
 
+/* May the backend send a reply byte on this connection? */
+static bool loss_has_credit(const struct groups *gs, uint32_t ri,
+			    const struct blk *blk)
+{
+	uint64_t granted =
+		(uint64_t)blk->app_granted_hi << 32 | blk->app_granted_lo;
+	struct stack_conn_info info;
+
+	stack_conn_info(gs->st, ri, gs->now_us, &info);
+	granted = max_u64(granted,
+			  frame_send_limit(info.snd_acked, CONN_HALF_BYTES));
+	return info.snd_acked + info.snd_queued < granted;
+}
+
+bool loss_is_backends_turn(const struct group *g, const struct bstream *s)
+{
+	const struct shard *sh = g->gs->st->sh;
+	uint32_t bi;
+
+	for (bi = bitmap_next_used(&sh->blk_map, 0); bi != BITMAP_NONE;
+	     bi = bitmap_next_used(&sh->blk_map, bi + 1)) {
+		const struct blk *blk = &sh->blks[bi];
+		const struct rec *rec = &sh->recs[blk->rec];
+
+		if (rec->group == g->id && rec->slot == s->slot &&
+		    blk->app_flags & APP_INFLIGHT &&
+		    loss_has_credit(g->gs, blk->rec, blk))
+			return true;
+	}
+	return false;
+}
+
 /* Must the end of this connection's stream be told anew? */
 static bool loss_is_orphaned_eof(const struct group *g, const struct rec *rec)
 {

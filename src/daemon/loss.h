@@ -23,6 +23,12 @@ void loss_recovered(struct groups *gs);
 /* The backends that had connections before have had their time to come back. */
 void loss_grace_tick(struct group *g);
 
+/*
+ * Has s a request in hand to which it could reply now? False when each of
+ * them waits for its client to take replies (frame.h, Credit). Walks all blocks.
+ */
+bool loss_is_backends_turn(const struct group *g, const struct bstream *s);
+
 /* One slice of the search for ends of stream that must be told anew. */
 void loss_sweep(struct group *g);
 

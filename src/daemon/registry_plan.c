@@ -265,6 +265,7 @@ static void plan_setup(const struct conf *conf, const struct conf_group *cg,
 		},
 		.balance = cg->balance,
 		.on_loss = cg->on_backend_loss,
+		.backend_timeout_us = cg->backend_timeout_ms * USEC_PER_MSEC,
 		.backends = cg->backends,
 		.n_backends = cg->n_backends,
 	};

@@ -15,14 +15,19 @@
  *
  * All streams of a group are trusted with all its connections: any of them may
  * push data or close. Acknowledging is the right of the one that has the
- * connection (rec.slot). A connection whose stream is lost belongs to the
- * first that speaks of it: that is how a backend that reconnects goes on
- * ("Resumption" in frame.h); likewise among the streams of one backend.
+ * connection (rec.slot), and so is everything with FRAME_F_AT, whose sender
+ * claims to know how the connection stands. A connection whose stream is lost
+ * belongs to the backend that had it, when that speaks of it: that is how one
+ * that reconnects goes on ("Resumption" in frame.h); likewise among the streams
+ * of one backend. Where nobody remembers who had it, the first one that speaks
+ * of it takes it.
  *
  * Invariants
  *  I1  no assert in here depends on a field of a frame.
  *  I2  an -EINVAL of stack_reply() has changed nothing, and the frame's
  *      payload is thrown away whole.
+ *  I3  an acknowledgement is taken once all of its frame's payload was: until
+ *      then the request would come again, should the backend be lost.
  */
 #include "daemon/reply.h"
 
@@ -76,17 +81,29 @@ static int reply_ignore(const struct reply *r, enum worker_counter which,
 	return 0;
 }
 
-/* May this stream acknowledge? It takes over what nobody else has. */
+/*
+ * Is it this stream's connection? It takes over what another stream of its
+ * backend has or had last: since then nobody else served it. Owner 0: nobody
+ * remembers.
+ */
 static bool reply_owns(const struct reply *r)
 {
-	const struct bstream *cur = r->g->slots[r->rec->slot].stream;
+	const struct group_slot *slot = &r->g->slots[r->rec->slot];
 
-	if (cur == r->s)
+	if (slot->stream == r->s)
 		return true;
-	if (cur && !cur->failed && cur->backend->owner != r->s->backend->owner)
+	if (slot->owner != r->s->backend->owner &&
+	    (slot->stream || slot->owner))
 		return false;
 	deliver_rebind(r->g, r->ri, r->s);
 	return true;
+}
+
+/* Another backend has it. */
+static int reply_not_owner(const struct reply *r)
+{
+	groups_count(r->gs, WC_frame_not_owner);
+	return reply_gone(r->s, r->f, -ESTALE);
 }
 
 /* After what may have acknowledged: count the request as done. */
@@ -127,6 +144,39 @@ static int64_t reply_skip(const struct reply *r)
 	return min_u32((uint32_t)ahead, r->f->length);
 }
 
+/*
+ * The empty REPLY with FRAME_F_AT, which says how far its sender is with both
+ * streams: behind us, another process has served the connection meanwhile, and
+ * nobody remembers it (xtcpd was restarted).
+ */
+static bool reply_is_outdated(const struct reply *r)
+{
+	struct stack_conn_info info;
+	uint32_t next;
+
+	if (!(r->f->flags & FRAME_F_AT) || r->f->length > 0 || r->f->ackd > 0)
+		return false;
+	stack_conn_info(r->gs->st, r->ri, r->gs->now_us, &info);
+	next = (uint32_t)info.snd_acked + info.snd_queued;
+	return r->f->offset < info.rcv_acked || (int32_t)(r->f->aux - next) < 0;
+}
+
+/* Whoever gets the connection next, this stream too, is introduced to it. */
+static int reply_disown(const struct reply *r)
+{
+	struct blk *blk = groups_blk(r->gs, r->rec);
+
+	r->rec->flags &= (uint16_t)~REC_TOLD;
+	reply_not_owner(r);
+	if (!blk || !seq_gt(blk->rcv_dlv, blk->rcv_app))
+		return 0;
+	deliver_inflight_end(r->g, r->rec, blk);
+	stack_undeliver(r->gs->st, r->ri);
+	if (!blk->app_list)
+		deliver_conn(r->g, r->ri, false);
+	return 0;
+}
+
 static void reply_end(const struct reply *r, int err, bool tell_sender)
 {
 	deliver_tell_reset(r->g, r->ri, err, r->s);
@@ -151,15 +201,18 @@ static void reply_note_limit(const struct reply *r)
 }
 
 /* Payload from done on, with the acknowledgement; done: bytes of it taken. */
-static int reply_data(const struct reply *r, uint32_t ackd, uint32_t done)
+static int reply_data(const struct reply *r, uint32_t done)
 {
 	uint32_t len = r->f->length - done;
-	int64_t n = stack_reply(r->gs->st, r->ri, r->f->offset, ackd,
+	uint64_t acked = r->rec->rcv_off;
+	int64_t n = stack_reply(r->gs->st, r->ri, r->f->offset, r->f->ackd,
 				r->payload + done, len, r->gs->now_us);
 
 	if (n == -EINVAL)
 		return reply_ignore(r, WC_frame_ackd_beyond, -EINVAL,
 				    "ackd is beyond what was delivered");
+	if (r->rec->rcv_off != acked)
+		backend_is_useful(r->s->backend);
 	if (n < 0) {
 		reply_settle(r);
 		return reply_ignore(r, WC_frame_bad_state, (int)n,
@@ -182,14 +235,13 @@ static int reply_on_reply(const struct reply *r)
 	if (r->rec->state == TCP_SYN_HELD)
 		return reply_ignore(r, WC_frame_bad_state, -ENOTCONN,
 				    "the connection was not accepted yet");
-	if (r->f->ackd > 0 || r->f->length == 0) {
-		if (!reply_owns(r)) {
-			groups_count(r->gs, WC_frame_not_owner);
-			return reply_gone(r->s, r->f, -ESTALE);
-		}
-	}
+	if ((r->f->ackd > 0 || r->f->length == 0) && !reply_owns(r))
+		return reply_not_owner(r);
+	if (reply_is_outdated(r))
+		return reply_disown(r);
 	if (r->f->flags & FRAME_F_SHORT)
 		deliver_grant(r->g, r->ri, r->s);
+	r->s->progress_us = r->gs->now_us;
 	skip = reply_skip(r);
 	if (skip < 0) {
 		groups_count(r->gs, WC_frame_bad_state);
@@ -198,7 +250,7 @@ static int reply_on_reply(const struct reply *r)
 		return 0;
 	}
 	r->s->backend->stats.messages_out += r->f->length > 0;
-	return reply_data(r, r->f->ackd, (uint32_t)skip);
+	return reply_data(r, (uint32_t)skip);
 }
 
 static int reply_on_accept(const struct reply *r)
@@ -281,6 +333,8 @@ static int reply_conn(struct reply *r)
 
 	if (rc <= 0)
 		return rc;
+	if (r->f->flags & FRAME_F_AT && !reply_owns(r))
+		return reply_not_owner(r);
 	switch (r->f->type) {
 	case FRAME_REPLY:
 		return reply_on_reply(r);
@@ -338,6 +392,10 @@ static int reply_stream(struct bstream *s, const struct frame *f,
 		return 0;
 	case FRAME_PING:
 		/* All frames before it have taken effect: they are handled in order. */
+		if (f->flags & FRAME_F_RESUMED && s->resuming) {
+			s->resuming = false;
+			group_has_room(s->group);
+		}
 		bstream_send(s, &pong, NULL, 0);
 		return 0;
 	case FRAME_PONG:
@@ -400,7 +458,7 @@ int reply_held(struct bstream *s)
 	s->held_payload = NULL;
 	rc = reply_find(&r);
 	if (rc > 0)
-		rc = reply_data(&r, 0, done);
+		rc = reply_data(&r, done);
 	if (rc == 0)
 		bstream_grant(s, f.length);
 	return rc;

@@ -17,6 +17,7 @@
 
 #include "arena/layout.h"
 #include "daemon/conf.h"
+#include "daemon/duty.h"
 
 struct snapshot_conn {
 	uint64_t id;
@@ -54,7 +55,7 @@ struct snapshot_backend {
 	uint16_t group;
 	char name[CONF_NAME_MAX]; /* configured name, or "pid N" of an attached one */
 	char address[128];
-	const char *state; /* "up", "connecting", "draining" */
+	const char *state; /* "up", "connecting", "draining", "vacating" */
 	uint32_t streams_up, streams_wanted;
 	uint64_t inflight; /* connections with unacknowledged requests */
 	uint64_t messages_in, messages_out, bytes_in,
@@ -126,9 +127,9 @@ struct workers_view {
 	/* Close a connection with a FIN; cb gets 0, or -ENOENT. */
 	int (*close_conn)(void *self, uint64_t conn_id,
 			  void (*cb)(void *arg, int err), void *arg);
-	/* Drain (on) or resume (off) a backend by name; -ENOENT. cb as above. */
-	int (*drain_backend)(void *self, const char *name, bool on,
-			     void (*cb)(void *arg, int err), void *arg);
+	/* Say what a backend, by name, is to do; -ENOENT. cb as above. */
+	int (*set_duty)(void *self, const char *name, enum backend_duty duty,
+			void (*cb)(void *arg, int err), void *arg);
 	/* Stop taking new connections for a group; -ENOENT. */
 	int (*drain_group)(void *self, const char *name,
 			   void (*cb)(void *arg, int err), void *arg);

@@ -75,9 +75,10 @@ static void snapshot_backend(const struct backend *b,
 {
 	*ret_backend = (struct snapshot_backend){
 		.group = b->group->id,
-		.state = b->draining   ? "draining"
-			 : b->n_up > 0 ? "up"
-				       : "connecting",
+		.state = b->duty == BACKEND_VACATES  ? "vacating"
+			 : b->duty == BACKEND_DRAINS ? "draining"
+			 : b->n_up > 0		     ? "up"
+						     : "connecting",
 		.streams_up = b->n_up,
 		.streams_wanted =
 			b->attached ? b->n_streams : b->streams_wanted,

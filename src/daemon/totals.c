@@ -62,10 +62,12 @@ static void totals_add_group(struct totals *t, const struct snapshot_group *one)
 	g->waiting += one->waiting;
 }
 
-/* Of the workers' views of a backend: draining before up before the rest. */
+/* Of the workers' views of a backend: the operator's word before up before the rest. */
 static int totals_state_rank(const char *state)
 {
-	return strcmp(state, "draining") == 0 ? 2 : strcmp(state, "up") == 0;
+	if (strcmp(state, "draining") == 0 || strcmp(state, "vacating") == 0)
+		return 2;
+	return strcmp(state, "up") == 0;
 }
 
 static void totals_add_backend(struct totals *t,

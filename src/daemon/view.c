@@ -23,7 +23,7 @@ struct view_ask {
 struct view_drain {
 	char name[CONF_NAME_MAX];
 	uint16_t group;
-	bool on;
+	enum backend_duty duty;
 };
 
 static struct view_ask *view_ask_new(void (*outcome)(void *arg, int err),
@@ -148,23 +148,22 @@ static int view_close_conn(void *self, uint64_t conn_id,
 			  view_ask_new(cb, arg));
 }
 
-static void *view_drain_backend_work(struct worker *w, const void *args,
-				     int *ret_err)
+static void *view_set_duty_work(struct worker *w, const void *args,
+				int *ret_err)
 {
 	const struct view_drain *drain = args;
 
-	*ret_err = groups_drain_backend(&w->gs, drain->name, drain->on) > 0
+	*ret_err = groups_set_duty(&w->gs, drain->name, drain->duty) > 0
 			   ? 0
 			   : -ENOENT;
 	return NULL;
 }
 
-static int view_drain_backend(void *self, const char *name, bool on,
-			      void (*cb)(void *arg, int err), void *arg)
+static int view_set_duty(void *self, const char *name, enum backend_duty duty,
+			 void (*cb)(void *arg, int err), void *arg)
 {
-	static const struct inquiry_kind kind = { view_drain_backend_work,
-						  NULL };
-	struct view_drain drain = { .on = on };
+	static const struct inquiry_kind kind = { view_set_duty_work, NULL };
+	struct view_drain drain = { .duty = duty };
 
 	if (strlen(name) >= sizeof(drain.name))
 		return -ENOENT;
@@ -187,7 +186,7 @@ static int view_drain_group(void *self, const char *name,
 			    void (*cb)(void *arg, int err), void *arg)
 {
 	static const struct inquiry_kind kind = { view_drain_group_work, NULL };
-	struct view_drain drain = { .on = true };
+	struct view_drain drain = { .group = 0 };
 	struct daemon *d = self;
 	const struct conf_group *g = conf_find_group(d->conf, name);
 
@@ -260,7 +259,7 @@ void daemon_view_init(struct daemon *d)
 		.self = d,
 		.snapshot = view_snapshot,
 		.close_conn = view_close_conn,
-		.drain_backend = view_drain_backend,
+		.set_duty = view_set_duty,
 		.drain_group = view_drain_group,
 		.reload = view_reload,
 		.settle = view_settle,

@@ -28,6 +28,9 @@
  * stream: byte 0 is the first after the SYN. REPLY says in `offset` up to
  * where the backend had acknowledged before, and in `ackd` how many bytes more
  * it has processed now, so a REPLY that is seen twice acknowledges once.
+ * The acknowledgement takes effect after the payload, once that is taken
+ * whole: of a backend that dies in between, the request comes again, and
+ * FIRST says which part of the reply the client gets already.
  * `offset + ackd` beyond what was received is an error: nothing of that frame
  * is taken. So `offset + ackd` is cumulative: a REPLY with ackd 0 and no
  * payload repeats every acknowledgement before it, and binds the connection to
@@ -69,13 +72,34 @@
  *	- PING from the backend is answered by PONG once all frames before it
  *	  have taken effect, in memory that survives the process;
  *	- a backend that attaches again may speak of connections it had before:
- *	  a live one of this worker and group that is bound to no other backend
- *	  is taken as its own, for any other the answer is RESET.
+ *	  a live one of this worker and group that is bound to no other backend,
+ *	  and was bound to no other since, is taken as its own; for any other
+ *	  the answer is RESET.
+ *
+ * Who sends FRAME_F_AT says that it knows where the connection stands, and
+ * that is true of one backend at a time: a frame with it from a backend that
+ * has not the connection does nothing but to be answered with RESET. So what
+ * a process says that was taken for dead, and whose connections were given to
+ * another, reaches no client.
  *
  * The backend keeps frames until a PONG covers them. After attaching again it
- * sends those that no PONG covered, in their order, then an empty REPLY for
- * each connection that it holds: so both sides agree on what was acknowledged
- * and on which connections are gone.
+ * sends those that no PONG covered, in their order, then an empty REPLY with
+ * FRAME_F_AT for each connection that it holds: so both sides agree on what was
+ * acknowledged and on which connections are gone. Where that REPLY is behind
+ * what xtcpd knows, another process has served the connection meanwhile: the
+ * answer is RESET, and the connection is introduced again with FRAME_F_FIRST.
+ * A PING with FRAME_F_RESUMED ends that. A backend whose HELLO has
+ * FRAME_HELLO_RESUMES is given no connection before it, and sends nothing about
+ * one between it and its PONG: so no frame that speaks of a connection as it
+ * was before can meet the connection as it was introduced again.
+ *
+ * Exactly once
+ *
+ * The death of a process that keeps a durable record of what it did needs no
+ * more than this: (HELLO.epoch, conn) names the connection for ever, `offset`
+ * the request, and send_offset + aux of FRAME_F_FIRST says which replies left.
+ * The next process skips (and acknowledges) what the record has as done, and
+ * sends what the record has of the replies from there on, with FRAME_F_AT.
  *
  * Errors
  *
@@ -148,8 +172,11 @@ enum frame_flag {
 	FRAME_F_WAITS = 1 << 2,
 	/* ERROR: the sender closes the stream after this frame. */
 	FRAME_F_FATAL = 1 << 3,
-	/* REPLY: aux is the position of the payload (see Resumption). */
+	/* REPLY, CLOSE, FIN, ABORT, REJECT: aux is the position of the payload,
+	 * or of the end of the reply stream (see Resumption). */
 	FRAME_F_AT = 1 << 4,
+	/* PING from a backend: its resumption is complete. */
+	FRAME_F_RESUMED = 1 << 5,
 	/* REPLY: the sender wants to be told its limit (see Credit). */
 	FRAME_F_SHORT = 1 << 6,
 };
@@ -182,6 +209,8 @@ struct frame_addr {
 enum frame_hello_flag {
 	/* From xtcpd: it keeps the promises of Resumption. */
 	FRAME_HELLO_RESUME = 1 << 0,
+	/* From a backend: it was attached before, and resumes. */
+	FRAME_HELLO_RESUMES = 1 << 1,
 };
 
 struct frame_hello {
@@ -197,7 +226,10 @@ struct frame_hello {
 	be64 instance; /* random identity of the sending process; a process keeps
 			* it over reconnections, a restart takes a new one */
 	be32 pid;
-	uint8_t reserved[12]; /* 0 */
+	uint8_t reserved[4]; /* 0 */
+	be64 epoch; /* from xtcpd: of its connection ids, which name the same
+		     * connections as long as this stays the same; 0: not told;
+		     * from a backend: 0 */
 	/* up to 256 bytes of name follow, not NUL-terminated (for people) */
 };
 

@@ -174,7 +174,8 @@ int64_t stack_reply(struct stack *st, uint32_t ri, uint64_t offset,
 	may_send = len && call_may_send(&c);
 	if (may_send && conn_activate(&c))
 		n = tx_stage(&c, data, len);
-	call_commit(&c, (uint32_t)taken, n);
+	/* A part of a reply acknowledges nothing: see stack_reply(). */
+	call_commit(&c, may_send && n < len ? 0 : (uint32_t)taken, n);
 	if (!len)
 		return 0;
 	if (!may_send)

@@ -324,10 +324,12 @@ void stack_undeliver(struct stack *st, uint32_t ri);
 /*
  * Acknowledge ackd bytes of the client's stream from position offset on, and
  * queue len bytes for the client (6g). What was acknowledged before is not an
- * error. The acknowledgement is taken whether or not the data can be.
+ * error. The acknowledgement is taken with the last byte of the data: of a reply
+ * that is cut off, the request comes again.
  * Returns bytes taken (may be fewer than len: transmit buffer full, or the
- * connection has its share of it), -EINVAL when offset + ackd is beyond what was
- * delivered (nothing done), -EPIPE after stack_shutdown (acknowledged).
+ * connection has its share of it; call again with the rest and the same ackd),
+ * -EINVAL when offset + ackd is beyond what was delivered (nothing done), -EPIPE
+ * after stack_shutdown (acknowledged).
  */
 int64_t stack_reply(struct stack *st, uint32_t ri, uint64_t offset,
 		    uint32_t ackd, const void *data, uint32_t len,

@@ -205,7 +205,8 @@ static void frames_operator(struct fuzz_in *in, uint8_t op)
 		break;
 	case 27:
 		how = fuzz_u8(in);
-		groups_drain_backend(&gs, how & 1 ? "pid 1" : "b", how & 2);
+		groups_set_duty(&gs, how & 1 ? "pid 1" : "b",
+				(enum backend_duty)(how / 2 % 3));
 		break;
 	case 28:
 		groups_close_conn(&gs, frames_conn(in, fuzz_u8(in)));

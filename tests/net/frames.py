@@ -32,7 +32,8 @@ TYPES = {
     "ABORT": 37, "PONG": 38,
 }
 NAMES = {number: name for name, number in TYPES.items()}
-F_REDELIVERED, F_FIRST, F_WAITS, F_FATAL, F_AT = 1, 2, 4, 8, 16
+F_REDELIVERED, F_FIRST, F_WAITS, F_FATAL, F_AT, F_RESUMED = 1, 2, 4, 8, 16, 32
+HELLO_RESUMES = 2
 ATTACH_APPLICATION, ATTACH_OWN_POOL, ATTACH_ANNOUNCE = 1, 2, 4
 
 
@@ -88,10 +89,11 @@ def encode(kind, payload=b"", flags=0, group=0, conn=0, offset=0, ackd=0, aux=0,
 
 
 def hello(worker=WORKER_ANY, instance=None, max_payload=128 * 1024,
-          credit=1 << 20, magic=MAGIC, version=VERSION, name=b"test"):
+          credit=1 << 20, magic=MAGIC, version=VERSION, name=b"test",
+          flags=0):
     if instance is None:
         instance = int.from_bytes(os.urandom(8), "big")
-    return HELLO.pack(magic, version, 0, 0, worker, max_payload, credit, 0,
+    return HELLO.pack(magic, version, flags, 0, worker, max_payload, credit, 0,
                       instance, os.getpid()) + name
 
 
@@ -117,11 +119,13 @@ class Backend:
     # --- the beginning
 
     @classmethod
-    def dial(cls, path, port, worker=0, instance=None, pool_bytes=0, family=0):
+    def dial(cls, path, port, worker=0, instance=None, pool_bytes=0, family=0,
+             resumes=False):
         """Attach to the daemon's group of a port."""
         b = cls(socket.socket(socket.AF_UNIX))
         b.sock.connect(path)
-        b.send("HELLO", hello(worker, instance))
+        b.send("HELLO", hello(worker, instance,
+                              flags=HELLO_RESUMES if resumes else 0))
         b.got_hello(b.expect("HELLO"))
         b.send("ATTACH", ATTACH.pack(
             port, family, ATTACH_OWN_POOL if pool_bytes else 0, 0, pool_bytes))
@@ -221,9 +225,9 @@ class Backend:
             raise AssertionError(f"wanted {kind} {want}; got {f}")
         return f
 
-    def sync(self):
+    def sync(self, **header):
         """All frames sent before have taken effect; returns what came."""
-        self.send("PING", offset=0x5eed)
+        self.send("PING", offset=0x5eed, **header)
         found = []
         while True:
             f = self.receive()
@@ -232,6 +236,10 @@ class Backend:
             if f.type == "PONG" and f.offset == 0x5eed:
                 return found
             found.append(f)
+
+    def resumed(self):
+        """Nothing more comes of before. What came until the PONG."""
+        return self.sync(flags=F_RESUMED)
 
     def expect_nothing(self):
         """Nothing came of all that the daemon has heard."""

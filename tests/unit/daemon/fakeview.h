@@ -196,15 +196,19 @@ static inline int fake_close_conn(void *self, uint64_t id,
 								   : -ENOENT });
 }
 
-static inline int fake_drain_backend(void *self, const char *name, bool on,
-				     void (*cb)(void *arg, int err), void *arg)
+static inline int fake_set_duty(void *self, const char *name,
+				enum backend_duty duty,
+				void (*cb)(void *arg, int err), void *arg)
 {
 	struct fake_view *f = self;
 
 	if (strcmp(name, "none") == 0)
 		return -ENOENT;
 	snprintf(f->drained, sizeof(f->drained), "%s backend %.40s",
-		 on ? "drain" : "resume", name);
+		 duty == BACKEND_DRAINS	   ? "drain"
+		 : duty == BACKEND_VACATES ? "vacate"
+					   : "resume",
+		 name);
 	return fake_ask(f, &(struct fake_pending){ .outcome = cb, .arg = arg });
 }
 
@@ -291,7 +295,7 @@ static inline void fake_init(struct fake_view *f, struct event_base *base)
 			  .throttle_high = 90,
 			  .throttle_low = 75 },
 		.group = { .name = "im", .id = 1, .port = 5222, .priority = -1 },
-		.view = { f, fake_snapshot, fake_close_conn, fake_drain_backend,
+		.view = { f, fake_snapshot, fake_close_conn, fake_set_duty,
 			  fake_drain_group, fake_reload, fake_settle, fake_conf,
 			  fake_uptime_ms, fake_arena_resident_bytes,
 			  fake_sandbox, fake_arena, fake_device_dropped },

@@ -89,9 +89,11 @@ void peer_pass_us(uint64_t us)
 	}
 }
 
-void peer_attach_credit(struct peer *p, uint64_t instance, uint32_t credit)
+static void peer_dial(struct peer *p, uint64_t instance, uint32_t credit,
+		      bool resumes)
 {
 	struct groups_attach attach = {
+		.resumes = resumes,
 		.group = PEER_GROUP,
 		.instance = instance,
 		.pid = (uint32_t)instance,
@@ -111,6 +113,27 @@ void peer_attach_credit(struct peer *p, uint64_t instance, uint32_t credit)
 	peer_pump();
 	peer_expect(p, FRAME_ATTACHED);
 	ck_assert_uint_eq(p->f.group, PEER_GROUP);
+}
+
+void peer_attach_credit(struct peer *p, uint64_t instance, uint32_t credit)
+{
+	peer_dial(p, instance, credit, false);
+}
+
+void peer_return(struct peer *p, uint64_t instance)
+{
+	peer_dial(p, instance, PEER_CREDIT, true);
+}
+
+void peer_resumed(struct peer *p)
+{
+	const struct frame ping = { .type = FRAME_PING,
+				    .flags = FRAME_F_RESUMED,
+				    .offset = 4711 };
+
+	peer_send(p, ping, NULL, 0);
+	peer_expect(p, FRAME_PONG);
+	ck_assert_uint_eq(p->f.offset, 4711);
 }
 
 void peer_attach(struct peer *p, uint64_t instance)

@@ -41,6 +41,10 @@ void peer_pass_us(uint64_t us);
 void peer_attach_credit(struct peer *p, uint64_t instance, uint32_t credit);
 void peer_attach(struct peer *p, uint64_t instance);
 
+/* One that was there before, and resumes; the second ends that. */
+void peer_return(struct peer *p, uint64_t instance);
+void peer_resumed(struct peer *p);
+
 /* The backend dies. */
 void peer_die(struct peer *p);
 

@@ -68,8 +68,8 @@ static void up(void)
 	base = event_base_new();
 	snprintf(where.path, sizeof(where.path),
 		 "/tmp/xtcp-test-attach-%d.sock", getpid());
-	ck_assert_int_eq(attach_open(&attach, base, &where, &registry, 4711),
-			 0);
+	ck_assert_int_eq(
+		attach_open(&attach, base, &where, &registry, 4711, 4712), 0);
 }
 
 static void down(void)
@@ -345,7 +345,7 @@ START_TEST(test_second_listener_is_refused)
 {
 	struct attach *second;
 
-	ck_assert_int_eq(attach_open(&second, base, &where, &registry, 1),
+	ck_assert_int_eq(attach_open(&second, base, &where, &registry, 1, 1),
 			 -EADDRINUSE);
 }
 END_TEST

@@ -306,7 +306,7 @@ START_TEST(test_drained_backend_keeps_what_it_has)
 	peer_expect_data(&a, "1", FRAME_F_FIRST);
 	peer_reply(&a, 1, "");
 	rig_expect(&c1, TH_ACK);
-	ck_assert_uint_eq(groups_drain_backend(&gs, "pid 1", true), 1);
+	ck_assert_uint_eq(groups_set_duty(&gs, "pid 1", BACKEND_DRAINS), 1);
 	peer_pump();
 	peer_expect(&a, FRAME_DRAIN);
 	peer_attach(&b, 2);

@@ -303,6 +303,7 @@ static void settings_any(void)
 		one_in(2) ? STACK_ACCEPT_APPLICATION : STACK_ACCEPT_AUTO;
 	peer_setup.balance = (enum conf_balance)any(3);
 	peer_setup.on_loss = (enum conf_loss)any(2);
+	peer_setup.backend_timeout_us = any(3) * USEC_PER_SEC;
 	peer_group();
 }
 
@@ -323,7 +324,7 @@ static void operator_act(void)
 
 	if (one_in(200)) {
 		snprintf(name, sizeof(name), "pid %u", 1 + any(3));
-		groups_drain_backend(&gs, name, one_in(2));
+		groups_set_duty(&gs, name, (enum backend_duty)any(3));
 	}
 	if (one_in(100) && n_conns)
 		groups_close_conn(&gs, conns[any(min_u32(n_conns, CONNS))]);

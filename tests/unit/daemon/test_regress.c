@@ -377,7 +377,7 @@ START_TEST(test_draining_only_backend_still_serves_its_connections)
 	peer_request(&c1, "1");
 	peer_expect_data(&a, "1", FRAME_F_FIRST);
 	peer_reply(&a, 1, "");
-	groups_drain_backend(&gs, "pid 1", true);
+	groups_set_duty(&gs, "pid 1", BACKEND_DRAINS);
 	peer_pump();
 	peer_expect(&a, FRAME_DRAIN);
 	peer_request(&c1, "2");
