@@ -360,6 +360,10 @@ unit_tests += tests/unit/lib/test_listen
 tests_unit_lib_test_listen_SOURCES = $(unit_fake) tests/unit/lib/test_listen.c
 tests_unit_lib_test_listen_LDADD = $(unit_lib)
 
+unit_tests += tests/unit/lib/test_once
+tests_unit_lib_test_once_SOURCES = $(unit_fake) tests/unit/lib/test_once.c
+tests_unit_lib_test_once_LDADD = $(unit_lib)
+
 unit_tests += tests/unit/lib/test_resume
 tests_unit_lib_test_resume_SOURCES = $(unit_fake) tests/unit/lib/test_resume.c
 tests_unit_lib_test_resume_LDADD = $(unit_lib)

@@ -176,8 +176,9 @@ int xtcp_recv_from(int gd, int cd, void *buf, size_t len);
 /*
  * Acknowledge ackd bytes of what the last receive on cd returned, from its
  * beginning, and send len bytes of buf. The acknowledgement reaches the
- * client whether or not the data could be taken, with it if possible; only
- * then does the client forget the request. len 0 (buf is not looked at)
+ * client whether or not the data could be taken, with its last byte if
+ * possible; only then does the client forget the request. Data that is taken
+ * whole reaches the client or the request comes again, whoever dies. len 0 (buf is not looked at)
  * acknowledges only; several sends may share one receive's bytes.
  * What is left unacknowledged is returned again by the next receive.
  * Returns
@@ -209,6 +210,58 @@ int xtcp_cork(int gd, int on);
 
 /* Extension: write what is gathered. Returns 0. */
 int xtcp_flush(int gd);
+
+/* --- exactly once -------------------------------------------------------- */
+
+/*
+ * Where a connection stands. Byte 0 of each of its streams is the first after
+ * the handshake.
+ */
+struct xtcp_position {
+	/*
+	 * Together they name the connection for as long as it lives, in every
+	 * process that is given it, and never another one. Both are 0 for a
+	 * local client, which does not outlive this process.
+	 */
+	u_int64_t epoch, id;
+	/*
+	 * In the client's stream, of the first byte that is not acknowledged:
+	 * what a receive returns begins here.
+	 */
+	u_int64_t offset;
+	/*
+	 * Bytes before this position were delivered before, perhaps to a process
+	 * that did not live to acknowledge them. Equal to offset: none.
+	 */
+	u_int64_t redelivered;
+	/*
+	 * In the stream of replies, of the next byte that xtcp_send() takes. Of
+	 * a connection that is new to this process: all before it are with
+	 * xtcpd or the client already, whoever sent them.
+	 */
+	u_int64_t sent;
+};
+
+/*
+ * Extension: where the connection stands. A durable record of what was done,
+ * with (epoch, id), the offset after the request and the position after the
+ * reply, made before the reply is sent, is all that it takes to process every
+ * request exactly once, and send every reply exactly once, over the death of
+ * any process: see "Exactly once" in libxtcp(3), and examples/ledger.c.
+ * Fills *ret_pos. Returns 0; -ECONNRESET.
+ */
+int xtcp_position(int gd, int cd, struct xtcp_position *ret_pos);
+
+/*
+ * Extension: all of the client's stream before position offset is done, as
+ * the application's record has it: what of it was received is acknowledged, and
+ * what of it comes yet is acknowledged as it comes. No receive returns it. First
+ * send what the record has of the replies to it from xtcp_position.sent on: once
+ * it is acknowledged nobody asks for them again.
+ * offset	at or before what was acknowledged already: nothing happens
+ * Returns 0; -ECONNRESET.
+ */
+int xtcp_done(int gd, int cd, u_int64_t offset);
 
 /* --- waiting ------------------------------------------------------------- */
 
@@ -327,6 +380,9 @@ int xtcp_ctx_recv_from(struct xtcp_ctx *ctx, int gd, int cd, void *buf,
 		       size_t len);
 int xtcp_ctx_send(struct xtcp_ctx *ctx, int gd, int cd, size_t ackd,
 		  const void *buf, size_t len);
+int xtcp_ctx_position(struct xtcp_ctx *ctx, int gd, int cd,
+		      struct xtcp_position *ret_pos);
+int xtcp_ctx_done(struct xtcp_ctx *ctx, int gd, int cd, u_int64_t offset);
 int xtcp_ctx_room(struct xtcp_ctx *ctx, int gd, int cd);
 int xtcp_ctx_cork(struct xtcp_ctx *ctx, int gd, int on);
 int xtcp_ctx_flush(struct xtcp_ctx *ctx, int gd);

@@ -234,6 +234,50 @@ int xtcp_ctx_recv_from(struct xtcp_ctx *ctx, int gd, int cd, void *buf,
 	return ctx_leave(ctx, g, rc);
 }
 
+/* --- exactly once --- */
+
+int xtcp_ctx_position(struct xtcp_ctx *ctx, int gd, int cd,
+		      struct xtcp_position *ret_pos)
+{
+	struct group *g;
+	struct conn *c;
+	int rc;
+
+	if (!ret_pos)
+		return -EINVAL;
+	rc = ctx_enter_conn(ctx, gd, cd, &g, &c);
+	if (rc < 0)
+		return rc;
+	if (c->flags & CONN_F_RESET)
+		return ctx_leave(ctx, g, -ECONNRESET);
+	*ret_pos = (struct xtcp_position){
+		.offset = c->acked,
+		.redelivered = max_u64(c->redelivered, c->acked),
+		.sent = c->snd_pos,
+	};
+	g->ops->identify(g, c, &ret_pos->epoch, &ret_pos->id);
+	return ctx_leave(ctx, g, 0);
+}
+
+int xtcp_ctx_done(struct xtcp_ctx *ctx, int gd, int cd, u_int64_t offset)
+{
+	struct group *g;
+	struct conn *c;
+	size_t n;
+	int rc = ctx_enter_conn(ctx, gd, cd, &g, &c);
+
+	if (rc < 0)
+		return rc;
+	if (c->flags & CONN_F_RESET)
+		return ctx_leave(ctx, g, -ECONNRESET);
+	c->done = max_u64(c->done, offset);
+	n = conn_rx_skip(c);
+	group_conn_ready(g, c);
+	if (n > 0)
+		g->ops->send(g, c, (uint32_t)n, NULL, 0);
+	return ctx_leave(ctx, g, 0);
+}
+
 /* --- sending --- */
 
 /* A send was taken as a whole: it is owed no XTCP_EV_WRITE any more. */

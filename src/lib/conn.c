@@ -315,6 +315,18 @@ void conn_rx_ack(struct conn *c, size_t n)
 		c->flags |= CONN_F_UNREAD;
 }
 
+size_t conn_rx_skip(struct conn *c)
+{
+	uint32_t n;
+
+	if (c->done <= c->acked)
+		return 0;
+	n = (uint32_t)min_u64(c->done - c->acked, c->rx_len);
+	c->returned = max_u32(c->returned, n);
+	conn_rx_ack(c, n);
+	return n;
+}
+
 void conn_rx_drop(struct conn *c)
 {
 	free(c->rx);

@@ -45,6 +45,8 @@ struct conn {
 	};
 	uint64_t acked; /* position acknowledged by the application;
 			 * CLOSED: queue position to be confirmed */
+	uint64_t done; /* position up to which xtcp_done() was said */
+	uint64_t redelivered; /* position up to which bytes came again */
 	uint64_t snd_pos; /* position of the next reply byte */
 	uint64_t snd_limit; /* position that the credit reaches */
 	uint8_t *rx; /* NULL when there is nothing unacknowledged */
@@ -146,6 +148,12 @@ size_t conn_rx_read(struct conn *c, void *ret_buf, size_t len);
  * they are let go of, and what is left becomes due again (UNREAD).
  */
 void conn_rx_ack(struct conn *c, size_t n);
+
+/*
+ * Acknowledges, unseen, what was received of the bytes before c->done, as
+ * conn_rx_ack() does. Returns how many bytes that were.
+ */
+size_t conn_rx_skip(struct conn *c);
 
 /* Lets go of all received bytes, acknowledged or not. */
 void conn_rx_drop(struct conn *c);

@@ -100,6 +100,16 @@ int xtcp_recv_from(int gd, int cd, void *buf, size_t len)
 	return xtcp_ctx_recv_from(default_ctx, gd, cd, buf, len);
 }
 
+int xtcp_position(int gd, int cd, struct xtcp_position *ret_pos)
+{
+	return xtcp_ctx_position(default_ctx, gd, cd, ret_pos);
+}
+
+int xtcp_done(int gd, int cd, u_int64_t offset)
+{
+	return xtcp_ctx_done(default_ctx, gd, cd, offset);
+}
+
 int xtcp_send(int gd, int cd, size_t ackd, void *buf, size_t len)
 {
 	return xtcp_ctx_send(default_ctx, gd, cd, ackd, buf, len);

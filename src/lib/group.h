@@ -33,6 +33,9 @@ struct transport {
 	 * for room, as after a send that fell short.
 	 */
 	size_t (*room)(struct group *g, struct conn *c);
+	/* The identity that outlives this process; 0 and 0: it has none. */
+	void (*identify)(const struct group *g, const struct conn *c,
+			 uint64_t *ret_epoch, uint64_t *ret_id);
 	/* Tell the client's side that the connection is accepted. */
 	void (*admit)(struct group *g, struct conn *c);
 	/* FIN after what was sent. */

@@ -183,6 +183,8 @@ static int link_begin(struct link *l, int fd, enum link_state state)
 	l->group_id = 0;
 	l->resync_cd = 0;
 	l->pinged = false;
+	l->resuming = false;
+	l->resumed = false;
 	l->recv_used = 0;
 	l->max_payload = FRAME_PAYLOAD_MAX;
 	link_set_due(l, group_now_ms() + LINK_HANDSHAKE_MS);
@@ -494,6 +496,7 @@ static void link_fini_all(struct group *g)
 const struct transport link_transport = {
 	.send = link_send,
 	.room = link_send_room,
+	.identify = link_identify,
 	.admit = link_admit,
 	.shutdown = link_shutdown,
 	.close = link_close,

@@ -66,12 +66,15 @@ struct link {
 	bool was_up; /* connections may refer to it */
 	bool resume; /* the daemon keeps the promises of frame.h, Resumption */
 	bool pinged; /* a PING is not answered yet */
+	bool resuming; /* until the PONG that ends the resumption */
+	bool resumed; /* ... its PING was sent */
 	uint16_t worker; /* of the daemon, FRAME_WORKER_ANY before HELLO */
 	uint16_t group_id; /* of the daemon, 0 before ATTACH(ED) */
 	uint32_t max_payload; /* bytes the daemon takes in a frame */
 	uint32_t half; /* H of frame.h, Credit */
 	int64_t send_credit; /* payload bytes that we may send */
 	uint32_t recv_used; /* payload bytes received and not granted again */
+	uint64_t epoch; /* of the ids that our connections have; 0: not told */
 	uint64_t ping_pos; /* position in out that PONG confirms */
 	uint64_t due_ms; /* see enum link_state; 0: never */
 	uint64_t up_ms; /* since when it is UP */
@@ -165,6 +168,8 @@ void link_ack(struct link *l, struct conn *c);
 size_t link_send(struct group *g, struct conn *c, uint32_t ackd,
 		 const void *buf, size_t len);
 size_t link_send_room(struct group *g, struct conn *c);
+void link_identify(const struct group *g, const struct conn *c,
+		   uint64_t *ret_epoch, uint64_t *ret_id);
 void link_admit(struct group *g, struct conn *c);
 void link_shutdown(struct group *g, struct conn *c);
 void link_close(struct group *g, struct conn *c, enum frame_type how);
@@ -174,5 +179,12 @@ void link_drop_waiting(struct link *l);
 
 /* All connections of l are gone. */
 void link_reset_conns(struct link *l);
+
+/*
+ * The daemon's ids are those of that epoch (0: it doesn't say). Where ours are
+ * of another one they mean nothing any more: the connections are gone, and what
+ * was kept for them.
+ */
+void link_set_epoch(struct link *l, uint64_t epoch);
 
 #endif

@@ -39,12 +39,34 @@
 
 /* --- handshake --- */
 
+/*
+ * GROUP_LISTEN: the lost link whose slot, which connections refer to, l will
+ * take over: that of the same worker. NULL: none.
+ */
+static struct link *link_predecessor(const struct link *l)
+{
+	const struct group *g = l->group;
+
+	for (uint32_t i = 0; i < g->n_links; i++) {
+		struct link *o = g->links[i];
+
+		if (o && o != l && o->state == LINK_DOWN && o->was_up &&
+		    o->worker == l->worker)
+			return o;
+	}
+	return NULL;
+}
+
 int link_hello(struct link *l)
 {
+	bool resumes = l->was_up ||
+		       (l->group->mode == GROUP_LISTEN && link_predecessor(l));
+
 	const char *name = program_invocation_short_name;
 	struct frame_hello hello = {
 		.magic = be32_put(FRAME_MAGIC),
 		.version = be16_put(FRAME_VERSION),
+		.flags = be16_put(resumes ? FRAME_HELLO_RESUMES : 0),
 		.worker = be16_put(l->worker),
 		.max_payload = be32_put(FRAME_PAYLOAD_MAX),
 		.stream_credit = be32_put(LINK_CREDIT_BYTES),
@@ -165,6 +187,7 @@ static int link_on_hello(struct link *l, const struct frame *f,
 	l->send_credit = be32_get(hello.stream_credit);
 	l->resume = (be16_get(hello.flags) & FRAME_HELLO_RESUME) != 0;
 	l->state = LINK_ATTACH;
+	link_set_epoch(l, be64_get(hello.epoch));
 	if (l->group->mode == GROUP_DIAL) {
 		rc = link_take_worker(l, worker, workers);
 		return rc < 0 ? rc : link_attach(l);
@@ -173,23 +196,13 @@ static int link_on_hello(struct link *l, const struct frame *f,
 	return link_hello(l);
 }
 
-/*
- * GROUP_LISTEN: l serves the worker of a link that was lost: it takes over
- * its slot, which connections refer to, and what waits there.
- */
+/* GROUP_LISTEN: takes over from its predecessor, and what waits there. */
 static void link_take_over(struct link *l)
 {
-	struct group *g = l->group;
-	struct link *old = NULL;
+	struct link *old = link_predecessor(l);
+	uint64_t epoch = l->epoch;
 	uint32_t index;
 
-	for (uint32_t i = 0; i < g->n_links && !old; i++) {
-		struct link *o = g->links[i];
-
-		if (o && o != l && o->state == LINK_DOWN && o->was_up &&
-		    o->worker == l->worker)
-			old = o;
-	}
 	if (!old)
 		return;
 	l->kept = old->kept;
@@ -198,8 +211,10 @@ static void link_take_over(struct link *l)
 	l->closed = old->closed;
 	l->was_up = true;
 	index = old->index;
+	l->epoch = old->epoch;
 	link_free(old);
 	link_move(l, index);
+	link_set_epoch(l, epoch);
 }
 
 static int link_on_attach(struct link *l, const struct frame *f,
@@ -368,6 +383,13 @@ static int link_on_open(struct link *l, const struct frame *f,
 	return 0;
 }
 
+/* The bytes up to position pos were delivered before. */
+static void link_redelivered(struct conn *c, uint64_t pos)
+{
+	c->flags |= CONN_F_REDELIVERED;
+	c->redelivered = max_u64(c->redelivered, pos);
+}
+
 static int link_on_data(struct link *l, const struct frame *f,
 			const uint8_t *payload)
 {
@@ -395,7 +417,9 @@ static int link_on_data(struct link *l, const struct frame *f,
 		return rc;
 	c->flags |= CONN_F_UNREAD;
 	if (f->flags & FRAME_F_REDELIVERED)
-		c->flags |= CONN_F_REDELIVERED;
+		link_redelivered(c, f->offset + n);
+	if (conn_rx_skip(c) > 0)
+		link_ack(l, c);
 	group_conn_ready(l->group, c);
 	return 0;
 }
@@ -422,8 +446,14 @@ static int link_on_reset(struct link *l, const struct frame *f)
 {
 	struct conn *c = conn_find(&l->group->conns, f->conn);
 
-	if (c && !(c->flags & CONN_F_CLOSED))
+	if (c && c->flags & CONN_F_CLOSED) {
+		/* Nothing that is kept for it will be said (link_fill()). */
+		conn_queue_remove(&l->group->conns,
+				  &l->group->links[c->link]->closed, c);
+		conn_free(&l->group->conns, c);
+	} else if (c) {
 		group_conn_lost(l->group, c);
+	}
 	return 0;
 }
 
@@ -459,6 +489,11 @@ static int link_on_pong(struct link *l, const struct frame *f)
 	if (!l->pinged || f->offset != l->ping_pos || l->ping_pos > l->out.sent)
 		return -EPROTO;
 	l->pinged = false;
+	if (l->resumed) {
+		/* Before connections are introduced that have known ids. */
+		l->resuming = l->resumed = false;
+		link_fill(l);
+	}
 	link_confirm(l, f->offset);
 	return 0;
 }

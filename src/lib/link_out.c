@@ -20,14 +20,17 @@
  * When a stream is lost, what matters of base..tail moves to `kept`: replies
  * with data, CLOSE, FIN, ABORT. Pings and credit die with the stream; bare
  * acknowledgements are made good by the resynchronisation, one empty REPLY for
- * each connection. While `kept` isn't empty nothing overtakes it. A connection
- * that the application has closed lives on in `closed` until its CLOSE is
- * confirmed, so that a redelivery of it isn't taken for a new one.
+ * each connection. While `kept` isn't empty nothing overtakes it. The PING that
+ * ends the resumption follows, and until its PONG nothing is said of any
+ * connection: the daemon's word of which ones are not ours any more comes
+ * before that PONG. A connection that the application has closed lives on in
+ * `closed` until its CLOSE is confirmed, so that a redelivery of it isn't taken
+ * for a new one.
  *
  * With a daemon that doesn't resume, out lets go of what is written.
  *
- * I1	kept is empty while UP, but for the moments until link_fill() has
- *	found credit and room for it.
+ * I1	kept is empty while UP, but for the resumption and the moments until
+ *	link_fill() has found credit and room for it.
  * I2	closed is in the order of confirmation; UINT64_MAX: it's in kept.
  */
 #include "lib/link.h"
@@ -47,7 +50,8 @@ static struct link *link_of(struct group *g, const struct conn *c)
 
 static bool link_is_open(const struct link *l)
 {
-	return l->state == LINK_UP && frame_queue_held(&l->kept) == 0;
+	return l->state == LINK_UP && !l->resuming &&
+	       frame_queue_held(&l->kept) == 0;
 }
 
 /* Payload bytes that a reply may have now, on any connection. */
@@ -78,16 +82,19 @@ static uint8_t link_reply_flags(const struct link *l, const struct conn *c,
 	return FRAME_F_AT;
 }
 
-/* One REPLY: acknowledges the last ackd bytes that c has acknowledged. */
-static int link_reply(struct link *l, struct conn *c, uint32_t ackd,
-		      const void *buf, size_t len)
+/*
+ * One REPLY, which acknowledges ackd bytes from offset on: up to c->acked, or
+ * not yet so far.
+ */
+static int link_reply(struct link *l, struct conn *c, uint64_t offset,
+		      uint32_t ackd, const void *buf, size_t len)
 {
 	const struct frame f = {
 		.type = FRAME_REPLY,
 		.flags = link_reply_flags(l, c, len),
 		.group = l->group_id,
 		.conn = c->id,
-		.offset = c->acked - ackd,
+		.offset = offset,
 		.ackd = ackd,
 		.aux = l->resume ? (uint32_t)c->snd_pos : 0,
 	};
@@ -138,8 +145,9 @@ void link_unblock(struct link *l)
 /* Acknowledges the last ackd bytes of c->acked, now or when there is room. */
 static void link_ack_bytes(struct link *l, struct conn *c, uint32_t ackd)
 {
-	if (l->state == LINK_UP && frame_queue_held(&l->out) < LINK_OUT_SOFT &&
-	    link_reply(l, c, ackd, NULL, 0) == 0)
+	if (l->state == LINK_UP && !l->resuming &&
+	    frame_queue_held(&l->out) < LINK_OUT_SOFT &&
+	    link_reply(l, c, c->acked - ackd, ackd, NULL, 0) == 0)
 		return;
 	c->flags |= CONN_F_NEED_ACK;
 	link_block(l, c);
@@ -229,6 +237,7 @@ void link_up(struct link *l)
 		link_release_closed(l, UINT64_MAX);
 	} else if (l->was_up) {
 		l->resync_cd = 1;
+		l->resuming = true;
 	}
 	link_unblock(l);
 }
@@ -242,6 +251,12 @@ static void link_fill_kept(struct link *l)
 	while (frame_queue_held(&l->kept) > 0) {
 		frame_queue_peek(&l->kept, l->kept.base, &f);
 		f.group = l->group_id;
+		if (!conn_find(&l->group->conns, f.conn)) {
+			/* Meanwhile it is gone, or not ours any more. */
+			frame_queue_consume(&l->kept,
+					    FRAME_HEADER_BYTES + f.length);
+			continue;
+		}
 		if (f.length > l->send_credit ||
 		    frame_queue_held(&l->out) >= LINK_OUT_SOFT ||
 		    frame_queue_copy(&l->out, &f, &l->kept, l->kept.base) < 0)
@@ -270,7 +285,7 @@ static void link_fill_resync(struct link *l)
 		    frame_queue_held(&l->out) >= LINK_OUT_SOFT)
 			return;
 		if (c && c->link == l->index && !(c->flags & out) &&
-		    link_reply(l, c, 0, NULL, 0) < 0)
+		    link_reply(l, c, c->acked, 0, NULL, 0) < 0)
 			return;
 		l->resync_cd++;
 	}
@@ -280,22 +295,27 @@ static void link_fill_resync(struct link *l)
 void link_fill(struct link *l)
 {
 	struct frame ping = { .type = FRAME_PING };
+	bool resumed;
 
 	if (l->state != LINK_UP)
 		return;
-	if (frame_queue_held(&l->kept) > 0) {
+	if (frame_queue_held(&l->kept) > 0 && !l->resumed) {
 		link_fill_kept(l);
 		if (frame_queue_held(&l->kept) == 0)
 			link_unblock(l);
 	}
 	if (l->resync_cd && frame_queue_held(&l->kept) == 0)
 		link_fill_resync(l);
+	resumed =
+		l->resuming && !l->resync_cd && frame_queue_held(&l->kept) == 0;
 	if (!l->resume || l->pinged ||
-	    frame_queue_held(&l->out) < LINK_PING_BYTES)
+	    (!resumed && frame_queue_held(&l->out) < LINK_PING_BYTES))
 		return;
+	ping.flags = resumed ? FRAME_F_RESUMED : 0;
 	ping.offset = l->out.tail + FRAME_HEADER_BYTES;
 	if (link_control(l, &ping) == 0) {
 		l->pinged = true;
+		l->resumed = resumed;
 		l->ping_pos = ping.offset;
 	}
 }
@@ -334,6 +354,16 @@ void link_reset_conns(struct link *l)
 	}
 }
 
+void link_set_epoch(struct link *l, uint64_t epoch)
+{
+	if (l->was_up && l->epoch && epoch && l->epoch != epoch) {
+		frame_queue_fini(&l->kept);
+		link_reset_conns(l);
+	}
+	if (epoch)
+		l->epoch = epoch;
+}
+
 /* --- the transport's operations --- */
 
 /* Writes at once, unless the application gathers. */
@@ -355,19 +385,21 @@ static void link_fall_short(struct link *l, struct conn *c)
 size_t link_send(struct group *g, struct conn *c, uint32_t ackd,
 		 const void *buf, size_t len)
 {
+	const uint64_t offset = c->acked - ackd;
 	struct link *l = link_of(g, c);
 	size_t taken = 0, n;
 
+	/* With the last piece: who acknowledged has sent the reply, whole. */
 	while (taken < len) {
 		n = min_size(len - taken, l->max_payload);
 		n = min_size(n, min_size(link_room(l), conn_room(c)));
 		if (n == 0 ||
-		    link_reply(l, c, ackd, (const char *)buf + taken, n) < 0)
+		    link_reply(l, c, offset, taken + n == len ? ackd : 0,
+			       (const char *)buf + taken, n) < 0)
 			break;
 		taken += n;
-		ackd = 0;
 	}
-	if (ackd > 0)
+	if (ackd > 0 && (len == 0 || taken < len))
 		link_ack_bytes(l, c, ackd);
 	if (taken < len)
 		link_fall_short(l, c);
@@ -387,6 +419,13 @@ size_t link_send_room(struct group *g, struct conn *c)
 	return room;
 }
 
+void link_identify(const struct group *g, const struct conn *c,
+		   uint64_t *ret_epoch, uint64_t *ret_id)
+{
+	*ret_epoch = g->links[c->link]->epoch;
+	*ret_id = c->id;
+}
+
 void link_admit(struct group *g, struct conn *c)
 {
 	const struct frame f = { .type = FRAME_ACCEPT, .conn = c->id };
@@ -397,18 +436,29 @@ void link_admit(struct group *g, struct conn *c)
 	link_flush_soon(l);
 }
 
+/* A frame that ends something, where c stands (frame.h, Resumption). */
+static int link_end(struct link *l, const struct conn *c, enum frame_type type)
+{
+	const struct frame f = {
+		.type = (uint8_t)type,
+		.flags = l->resume ? FRAME_F_AT : 0,
+		.conn = c->id,
+		.aux = l->resume ? (uint32_t)c->snd_pos : 0,
+	};
+
+	return link_control(l, &f);
+}
+
 void link_shutdown(struct group *g, struct conn *c)
 {
-	const struct frame f = { .type = FRAME_FIN, .conn = c->id };
 	struct link *l = link_of(g, c);
 
-	(void)link_control(l, &f);
+	(void)link_end(l, c, FRAME_FIN);
 	link_flush_soon(l);
 }
 
 void link_close(struct group *g, struct conn *c, enum frame_type how)
 {
-	const struct frame f = { .type = (uint8_t)how, .conn = c->id };
 	struct link *l;
 	int rc;
 
@@ -417,7 +467,7 @@ void link_close(struct group *g, struct conn *c, enum frame_type how)
 		return;
 	}
 	l = link_of(g, c);
-	rc = link_control(l, &f);
+	rc = link_end(l, c, how);
 	conn_rx_drop(c);
 	if (rc < 0 || !l->resume) {
 		conn_free(&g->conns, c);

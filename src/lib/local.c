@@ -130,6 +130,7 @@ static bool local_read(struct group *g, struct conn *c)
 			return false;
 		}
 		c->flags |= n > 0 ? CONN_F_UNREAD : CONN_F_EOF | CONN_F_EOF_DUE;
+		(void)conn_rx_skip(c);
 	} while ((size_t)n == room && c->rx_len < LOCAL_RX_MAX);
 	group_conn_ready(g, c);
 	return true;
@@ -224,6 +225,7 @@ static size_t local_send(struct group *g, struct conn *c, uint32_t ackd,
 		taken += local_keep(lc, (const char *)buf + taken, len - taken);
 	if (taken < len)
 		c->flags |= CONN_F_SHORT;
+	c->snd_pos += taken;
 	local_watch(g, c);
 	return taken;
 }
@@ -234,6 +236,16 @@ static size_t local_room(struct group *g, struct conn *c)
 	if (c->local->tx_len == LOCAL_TX_MAX)
 		c->flags |= CONN_F_SHORT;
 	return LOCAL_TX_MAX - c->local->tx_len;
+}
+
+/* It ends with this process. */
+static void local_identify(const struct group *g, const struct conn *c,
+			   uint64_t *ret_epoch, uint64_t *ret_id)
+{
+	(void)g;
+	(void)c;
+	*ret_epoch = 0;
+	*ret_id = 0;
 }
 
 static void local_admit(struct group *g, struct conn *c)
@@ -280,6 +292,7 @@ static void local_fini(struct group *g)
 const struct transport local_transport = {
 	.send = local_send,
 	.room = local_room,
+	.identify = local_identify,
 	.admit = local_admit,
 	.shutdown = local_shutdown,
 	.close = local_close,

@@ -222,6 +222,7 @@ void fake_handshake(struct fake *k, struct fake_stream *s, uint16_t worker)
 		.stream_credit = be32_put(k->stream_credit),
 		.conn_window = be32_put(FAKE_WINDOW),
 		.instance = be64_put(0x1234),
+		.epoch = be64_put(k->epoch),
 	};
 	struct frame attached = { .type = FRAME_ATTACHED, .group = 9 };
 	const uint8_t *payload;
@@ -232,6 +233,7 @@ void fake_handshake(struct fake *k, struct fake_stream *s, uint16_t worker)
 	ck_assert_uint_eq(be32_get(theirs.magic), FRAME_MAGIC);
 	s->wanted = be16_get(theirs.worker);
 	s->instance = be64_get(theirs.instance);
+	s->hello_flags = be16_get(theirs.flags);
 	fake_send(s, (struct frame){ .type = FRAME_HELLO }, &hello,
 		  sizeof(hello));
 	fake_expect(k, s, FRAME_ATTACH, &payload);
@@ -239,6 +241,16 @@ void fake_handshake(struct fake *k, struct fake_stream *s, uint16_t worker)
 	s->attach.flags = k->attached_flags;
 	fake_send(s, attached, &s->attach, sizeof(s->attach));
 	memcpy(&s->attach, payload, sizeof(s->attach));
+}
+
+void fake_resumed(struct fake *k, struct fake_stream *s)
+{
+	struct frame f = fake_expect(k, s, FRAME_PING, NULL);
+
+	ck_assert_uint_eq(f.flags, FRAME_F_RESUMED);
+	fake_send(s, (struct frame){ .type = FRAME_PONG, .offset = f.offset },
+		  NULL, 0);
+	fake_pump(k);
 }
 
 void fake_reaccept(struct fake *k)

@@ -28,6 +28,7 @@ struct fake_stream {
 	struct frame_reader in;
 	uint16_t wanted; /* HELLO.worker of the library */
 	uint64_t instance; /* HELLO.instance of the library */
+	uint16_t hello_flags; /* HELLO.flags of the library */
 	struct frame_attach attach; /* what the library asked for */
 };
 
@@ -39,6 +40,7 @@ struct fake {
 	uint16_t first_worker; /* given to FRAME_WORKER_ANY */
 	uint16_t hello_flags; /* FRAME_HELLO_RESUME at first */
 	uint32_t stream_credit; /* 1 MiB at first */
+	uint64_t epoch; /* of our ids; 0 at first: not told */
 	uint8_t attached_flags;
 	struct fake_stream s[FAKE_WORKERS_MAX];
 	struct xtcp_ctx *ctx;
@@ -69,6 +71,9 @@ void fake_handshake(struct fake *k, struct fake_stream *s, uint16_t worker);
 
 /* fake_accept() and handshake: the library comes again, for worker 0. */
 void fake_reaccept(struct fake *k);
+
+/* The PING that ends the resumption must be next; answers it. */
+void fake_resumed(struct fake *k, struct fake_stream *s);
 
 /* Closes the stream: the daemon dies. */
 void fake_drop(struct fake_stream *s);

@@ -102,6 +102,7 @@ START_TEST(test_listen_takes_a_lost_stream_up_again)
 	ck_assert_uint_eq(f.length, 3);
 	f = fake_expect(&k, &k.s[1], FRAME_REPLY, NULL);
 	ck_assert_uint_eq(f.offset, 3);
+	fake_resumed(&k, &k.s[1]);
 	ck_assert_int_eq(fake_send_bytes(&k, cd, 0, 3), 3);
 	f = fake_expect(&k, &k.s[1], FRAME_REPLY, NULL);
 	ck_assert_uint_eq(f.aux, 3);

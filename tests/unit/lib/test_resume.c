@@ -33,6 +33,8 @@ START_TEST(test_lost_stream_comes_again_with_the_same_identity)
 	fake_reaccept(&k);
 	ck_assert_uint_eq(k.s[0].instance, instance);
 	ck_assert_uint_eq(k.s[0].wanted, 0);
+	ck_assert_uint_eq(k.s[0].hello_flags, FRAME_HELLO_RESUMES);
+	fake_resumed(&k, &k.s[0]);
 	fake_connect_text(&k, 1, "abc");
 }
 END_TEST
@@ -61,6 +63,7 @@ START_TEST(test_unconfirmed_replies_are_sent_again)
 	ck_assert_uint_eq(f.conn, 7);
 	ck_assert_uint_eq(f.offset, 5);
 	ck_assert_uint_eq(f.length, 0);
+	fake_resumed(&k, &k.s[0]);
 	ck_assert(!fake_has_frame(&k, &k.s[0]));
 }
 END_TEST
@@ -82,6 +85,7 @@ START_TEST(test_confirmed_replies_are_not_sent_again)
 	f = fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
 	ck_assert_uint_eq(f.length, 0);
 	ck_assert_uint_eq(f.offset, 6);
+	fake_resumed(&k, &k.s[0]);
 	/* What comes next has its place behind what was confirmed. */
 	ck_assert_int_eq(fake_send_bytes(&k, cd, 0, 1), 1);
 	ck_assert_uint_eq(fake_expect(&k, &k.s[0], FRAME_REPLY, NULL).aux,
@@ -105,6 +109,7 @@ START_TEST(test_resent_replies_keep_to_the_new_credit)
 	ck_assert_uint_eq(fake_expect(&k, &k.s[0], FRAME_REPLY, NULL).aux,
 			  10000);
 	fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
+	fake_resumed(&k, &k.s[0]);
 	ck_assert_int_eq(fake_send_bytes(&k, cd, 0, 1), 1);
 }
 END_TEST
@@ -113,6 +118,7 @@ END_TEST
 static int short_of_credit(void)
 {
 	int cd = fake_connect_text(&k, 7, "abc");
+	struct frame f;
 
 	fake_connect_text(&k, 8, "abc"); /* has used none */
 	ck_assert_int_eq(fake_send_bytes(&k, cd, 3, FAKE_WINDOW), FAKE_WINDOW);
@@ -121,7 +127,10 @@ static int short_of_credit(void)
 	fake_drop(&k.s[0]);
 	fake_reaccept(&k);
 	fake_expect(&k, &k.s[0], FRAME_REPLY, NULL); /* again */
-	fake_expect(&k, &k.s[0], FRAME_PING, NULL);
+	f = fake_expect(&k, &k.s[0], FRAME_PING, NULL);
+	ck_assert_uint_eq(f.flags, 0); /* not the one that ends it */
+	f.type = FRAME_PONG;
+	fake_send(&k.s[0], f, NULL, 0);
 	return cd;
 }
 
@@ -139,7 +148,7 @@ START_TEST(test_resumption_asks_for_credit_where_it_is_short)
 						   : FRAME_F_AT);
 	}
 	fake_credit(&k.s[0], 7, FAKE_WINDOW + 1000, 0);
-	fake_pump(&k);
+	fake_resumed(&k, &k.s[0]);
 	ck_assert_int_eq(fake_send_bytes(&k, cd, 0, 1000), 1000);
 	/* Not outside of the resumption. */
 	ck_assert_uint_eq(fake_expect(&k, &k.s[0], FRAME_REPLY, NULL).flags,
@@ -158,6 +167,9 @@ START_TEST(test_first_tells_a_waiting_sender_of_its_room)
 	struct xtcp_event ev;
 	int cd = short_of_credit();
 
+	fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
+	fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
+	fake_resumed(&k, &k.s[0]);
 	ck_assert_int_eq(xtcp_ctx_poll(k.ctx, &ev, 1, 0), 0);
 	fake_send(&k.s[0], f, &addr, sizeof(addr));
 	ck_assert_int_eq(xtcp_ctx_poll(k.ctx, &ev, 1, 1000), 1);
@@ -178,6 +190,7 @@ START_TEST(test_redelivery_is_trimmed_to_what_is_new)
 	fake_drop(&k.s[0]);
 	fake_reaccept(&k);
 	fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
+	fake_resumed(&k, &k.s[0]);
 	fake_first(&k.s[0], 7, 0, FRAME_F_REDELIVERED, "abcdefgh");
 	/* The lost acknowledgement again, at once. */
 	f = fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
@@ -216,6 +229,7 @@ START_TEST(test_connection_served_elsewhere_is_a_new_one)
 	fake_drop(&k.s[0]);
 	fake_reaccept(&k);
 	fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
+	fake_resumed(&k, &k.s[0]);
 	/* Somebody has acknowledged bytes 3..10, which we never saw. */
 	fake_first(&k.s[0], 7, 10, FRAME_F_REDELIVERED, "xyz");
 	ck_assert_int_eq(fake_recv_text(&k, &again, buf), -ECONNRESET);
@@ -265,6 +279,7 @@ START_TEST(test_send_while_away_remembers_the_acknowledgement)
 	ck_assert_uint_eq(f.conn, 7);
 	ck_assert_uint_eq(f.offset + f.ackd, 3);
 	ck_assert_uint_eq(f.length, 0);
+	fake_resumed(&k, &k.s[0]);
 	ck_assert_int_eq(xtcp_ctx_poll(k.ctx, &ev, 1, 1000), 1);
 	ck_assert_int_eq(ev.cd, cd);
 	ck_assert_uint_eq(ev.events, XTCP_EV_WRITE);
@@ -288,6 +303,51 @@ START_TEST(test_close_while_away_reaches_the_daemon)
 	f = fake_expect(&k, &k.s[0], FRAME_CLOSE, NULL);
 	ck_assert_uint_eq(f.conn, 7);
 	ck_assert_uint_eq(f.group, 9);
+	fake_resumed(&k, &k.s[0]);
+	ck_assert(!fake_has_frame(&k, &k.s[0]));
+}
+END_TEST
+
+/* Between the PING that ends it and its PONG nothing is said of connections. */
+START_TEST(test_sends_wait_for_the_end_of_the_resumption)
+{
+	int cd = fake_connect_text(&k, 7, "abc");
+	struct frame f;
+
+	fake_drop(&k.s[0]);
+	fake_reaccept(&k);
+	fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
+	f = fake_expect(&k, &k.s[0], FRAME_PING, NULL);
+	ck_assert_int_eq(fake_send_bytes(&k, cd, 2, 5), -EAGAIN);
+	ck_assert_int_eq(xtcp_ctx_room(k.ctx, k.gd, cd), 0);
+	ck_assert_int_eq(xtcp_ctx_shutdown(k.ctx, k.gd, cd), 0);
+	fake_pump(&k);
+	ck_assert(!fake_has_frame(&k, &k.s[0]));
+	f.type = FRAME_PONG;
+	fake_send(&k.s[0], f, NULL, 0);
+	fake_expect(&k, &k.s[0], FRAME_FIN, NULL);
+	f = fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
+	ck_assert_uint_eq(f.offset + f.ackd, 2);
+}
+END_TEST
+
+START_TEST(test_what_is_kept_for_one_that_is_gone_is_not_said)
+{
+	struct frame f, reset = { .type = FRAME_RESET, .conn = 7 };
+	int cd = fake_connect_text(&k, 7, "abc");
+
+	fake_drop(&k.s[0]);
+	fake_reaccept(&k);
+	fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
+	f = fake_expect(&k, &k.s[0], FRAME_PING, NULL);
+	ck_assert_int_eq(xtcp_ctx_close(k.ctx, k.gd, cd), 0);
+	/* It is another's now; then it is ours again, and a new one. */
+	fake_send(&k.s[0], reset, NULL, 0);
+	f.type = FRAME_PONG;
+	fake_send(&k.s[0], f, NULL, 0);
+	cd = fake_connect_text(&k, 7, "abc");
+	ck_assert_int_gt(cd, 0);
+	fake_pump(&k);
 	ck_assert(!fake_has_frame(&k, &k.s[0]));
 }
 END_TEST
@@ -328,6 +388,7 @@ START_TEST(test_waiting_handshakes_end_with_their_stream)
 	fake_pump(&k);
 	ck_assert_int_eq(xtcp_ctx_accept(k.ctx, k.gd), -EAGAIN);
 	fake_reaccept(&k);
+	fake_resumed(&k, &k.s[0]);
 	fake_send(&k.s[0], open, &addr, sizeof(addr));
 	ck_assert_int_gt(xtcp_ctx_accept(k.ctx, k.gd), 0);
 	fake_expect(&k, &k.s[0], FRAME_ACCEPT, NULL);
@@ -380,6 +441,8 @@ UNIT_MAIN("lib/resume",
 		    test_daemon_with_fewer_workers_loses_their_connections),
 	  UNIT_CASE("resume", setup_open, teardown,
 		    test_lost_stream_comes_again_with_the_same_identity,
+		    test_sends_wait_for_the_end_of_the_resumption,
+		    test_what_is_kept_for_one_that_is_gone_is_not_said,
 		    test_unconfirmed_replies_are_sent_again,
 		    test_confirmed_replies_are_not_sent_again,
 		    test_resent_replies_keep_to_the_new_credit,
