@@ -14,6 +14,7 @@ check_PROGRAMS += \
 	tests/tools/httpd \
 	tests/tools/impair \
 	tests/tools/msgclient \
+	tests/tools/onced \
 	tests/tools/vstack
 
 tests_tools_apicall_SOURCES = tests/tools/apicall.c
@@ -39,6 +40,8 @@ tests_tools_impair_SOURCES = \
 	tests/tools/impair_spec.c \
 	tests/tools/impair_way.c
 tests_tools_msgclient_SOURCES = tests/tools/msgclient.c tests/tools/pattern.h
+tests_tools_onced_SOURCES = tests/tools/onced.c
+tests_tools_onced_LDADD = src/lib/libxtcp.la
 tests_tools_vstack_SOURCES = tests/tools/vstack.c
 tests_tools_vstack_LDADD = src/stack/libstack.la src/arena/libarena.la src/base/libbase.la
 
@@ -60,6 +63,7 @@ EXTRA_DIST += \
 	tests/net/test_impair.py \
 	tests/net/test_fdstore.py \
 	tests/net/test_kill.py \
+	tests/net/test_loss.py \
 	tests/net/test_operation.py \
 	tests/net/test_supervise.py \
 	tests/net/test_overload.py \
