@@ -76,17 +76,17 @@ static bool balance_holds(const struct group *g, const struct bstream *s,
  * xtcpd began anew, and the backend that has the connection is on its way back:
  * what it has in hand, or keeps for the connection, is not for another one.
  */
-static bool balance_awaits(struct group *g, const struct rec *rec,
-			   const struct blk *blk)
+static uint64_t balance_awaited(const struct group *g, const struct rec *rec,
+				const struct blk *blk)
 {
 	uint64_t owner = rec->slot ? g->slots[rec->slot].owner : 0;
 
 	if (!owner || g->gs->now_us >= g->grace_until_us)
-		return false;
+		return 0;
 	if (g->balance != CONF_BALANCE_STICKY &&
 	    !(blk && seq_gt(blk->rcv_redlv, blk->rcv_app)))
-		return false;
-	return !balance_owner(g, owner);
+		return 0;
+	return owner;
 }
 
 /*
@@ -121,11 +121,13 @@ struct bstream *balance_route(struct group *g, const struct rec *rec,
 			      const struct blk *blk)
 {
 	struct bstream *cur = g->slots[rec->slot].stream, *s;
+	uint64_t awaited;
 
 	if (cur && cur->failed)
 		return NULL; /* until the turn's end has reaped it */
-	if (!cur && balance_awaits(g, rec, blk))
-		return NULL;
+	awaited = cur ? 0 : balance_awaited(g, rec, blk);
+	if (awaited)
+		return balance_owner(g, awaited);
 	if (g->balance == CONF_BALANCE_STICKY)
 		return balance_sticky(g, cur, rec, blk);
 	if (cur && balance_is_held(g, cur, rec, blk))

@@ -84,18 +84,34 @@ void groups_drain_group(struct groups *gs, uint16_t id)
 	(void)stack_group_set(gs->st, &copy);
 }
 
-/* A number that no live stream has, and no record names. 0: all are taken. */
-static uint32_t group_slot_new(struct group *g)
+/* The next number that no live stream has, nor, if fresh, had. 0: none. */
+static uint32_t group_slot_next(struct group *g, bool fresh)
 {
 	for (uint32_t i = 1; i < GROUP_SLOTS; i++) {
+		const struct group_slot *slot;
+
 		g->slot_last = g->slot_last % (GROUP_SLOTS - 1) + 1;
-		if (g->slots[g->slot_last].stream)
-			continue;
-		if (g->slots[g->slot_last].used)
-			loss_clear_slot(g, g->slot_last);
-		return g->slot_last;
+		slot = &g->slots[g->slot_last];
+		if (!slot->stream && !(fresh && slot->used))
+			return g->slot_last;
 	}
 	return 0;
+}
+
+/*
+ * A number that no live stream has, and no record names. 0: all are taken.
+ * While a record names the number of a dead stream, it is known whose that was.
+ */
+static uint32_t group_slot_new(struct group *g)
+{
+	uint32_t slot = group_slot_next(g, true);
+
+	if (slot)
+		return slot;
+	slot = group_slot_next(g, false);
+	if (slot)
+		loss_clear_slot(g, slot);
+	return slot;
 }
 
 int group_stream_up(struct group *g, struct bstream *s)

@@ -57,8 +57,9 @@ static void loss_conn(struct group *g, uint32_t ri)
 	}
 	if (rec->state == TCP_SYN_HELD)
 		blk->app_flags |= APP_OPEN_DUE;
-	if (rec->flags & REC_FIN_RCVD && rec->state == TCP_CLOSE_WAIT)
-		blk->app_flags |= APP_EOF_DUE;
+	if (rec->flags & REC_FIN_RCVD && rec->state == TCP_CLOSE_WAIT &&
+	    !(blk->app_flags & APP_EOF_DUE))
+		blk->app_flags |= APP_EOF_DUE | APP_EOF_AGAIN;
 	if (deliver_conn(g, ri, false) && listed)
 		deliver_release(g, ri);
 }
@@ -110,10 +111,8 @@ static void loss_recovered_group(struct group *g)
 	const uint64_t *owners =
 		g->gs->st->sh->slot_owners + (size_t)g->id * ARENA_SLOTS;
 
-	for (uint32_t i = 1; i < GROUP_SLOTS; i++) {
+	for (uint32_t i = 1; i < GROUP_SLOTS; i++)
 		g->slots[i].owner = owners[i];
-		g->slots[i].used = owners[i] != 0;
-	}
 	g->sweeping = true;
 	g->sweep_at = 0;
 	g->grace_until_us = g->gs->now_us + LOSS_GRACE_US;
@@ -122,11 +121,19 @@ static void loss_recovered_group(struct group *g)
 void loss_recovered(struct groups *gs)
 {
 	struct shard *sh = gs->st->sh;
-	uint32_t bi;
+	uint32_t bi, ri;
 
 	for (bi = bitmap_next_used(&sh->blk_map, 0); bi != BITMAP_NONE;
 	     bi = bitmap_next_used(&sh->blk_map, bi + 1))
 		loss_recovered_blk(gs, &sh->blks[bi]);
+	/* New streams get other numbers than those that records know. */
+	for (ri = bitmap_next_used(&sh->rec_map, 0); ri != BITMAP_NONE;
+	     ri = bitmap_next_used(&sh->rec_map, ri + 1)) {
+		struct group *g = gs->by_id[sh->recs[ri].group];
+
+		if (g && sh->recs[ri].slot)
+			g->slots[sh->recs[ri].slot].used = true;
+	}
 	for (uint32_t id = 1; id < STACK_GROUPS_MAX; id++)
 		if (gs->by_id[id])
 			loss_recovered_group(gs->by_id[id]);
@@ -193,7 +200,7 @@ static int loss_eof(struct group *g, uint32_t ri)
 
 	if (!blk || blk->app_list == APP_LIST_NONE)
 		return deliver_eof_again(g, ri);
-	blk->app_flags |= APP_EOF_DUE;
+	blk->app_flags |= APP_EOF_DUE | APP_EOF_AGAIN;
 	return 0;
 }
 

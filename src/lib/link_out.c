@@ -18,10 +18,11 @@
  *	   tail ............... sent ............... base	`out`
  *
  * When a stream is lost, what matters of base..tail moves to `kept`: replies
- * with data, CLOSE, FIN, ABORT. Pings and credit die with the stream; bare
- * acknowledgements are made good by the resynchronisation, one empty REPLY for
- * each connection. While `kept` isn't empty nothing overtakes it. The PING that
- * ends the resumption follows, and until its PONG nothing is said of any
+ * with data or an acknowledgement (a CLOSE behind it must not find bytes that
+ * nobody processed), ACCEPT (before the replies), CLOSE, FIN, ABORT. Pings and
+ * credit die with the stream; then comes the resynchronisation, one empty REPLY
+ * for each connection. While `kept` isn't empty nothing overtakes it. The PING
+ * that ends the resumption follows, and until its PONG nothing is said of any
  * connection: the daemon's word of which ones are not ours any more comes
  * before that PONG. A connection that the application has closed lives on in
  * `closed` until its CLOSE is confirmed, so that a redelivery of it isn't taken
@@ -179,7 +180,8 @@ static bool link_frame_matters(const struct frame *f)
 {
 	switch (f->type) {
 	case FRAME_REPLY:
-		return f->length > 0;
+		return f->length > 0 || f->ackd > 0;
+	case FRAME_ACCEPT:
 	case FRAME_CLOSE:
 	case FRAME_FIN:
 	case FRAME_ABORT:

@@ -257,6 +257,9 @@ uint32_t stack_recover(struct stack *st, uint64_t now_us)
 	uint32_t taken = 0;
 
 	st->now_us = now_us;
+	/* Those of the process before may come back, also to an empty arena. */
+	if (st->limits.syn_cookies != STACK_COOKIES_NEVER)
+		st->cookies_until_us = now_us + COOKIE_LIFE_US;
 	if (!shard_rebuild(sh, now_us, recover_on_torn, st))
 		return 0;
 	for (uint32_t ri = bitmap_next_used(&sh->rec_map, 0); ri != BITMAP_NONE;
@@ -264,8 +267,6 @@ uint32_t stack_recover(struct stack *st, uint64_t now_us)
 		taken += recover_conn(st, ri, now_us);
 	for (uint32_t i = 0; i < STACK_POOLS_MAX; i++)
 		rx_pool_changed(st, &st->pools[i]);
-	if (st->limits.syn_cookies != STACK_COOKIES_NEVER)
-		st->cookies_until_us = now_us + COOKIE_LIFE_US;
 	stack_count_n(st, SC_recovered_connections, taken);
 	return taken;
 }

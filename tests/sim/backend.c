@@ -44,6 +44,15 @@ void pstream_frame(struct pstream *s, const struct frame *f,
 	s->out_len = need;
 }
 
+void pstream_reply(struct pstream *s, const struct frame *f, uint64_t key,
+		   uint64_t pos, uint32_t len)
+{
+	static uint8_t data[FRAME_PAYLOAD_MAX];
+
+	pattern_fill(key, pos, data, len);
+	pstream_frame(s, f, data, len);
+}
+
 static void pstream_flush(struct world *w, struct proc *p, struct pstream *s)
 {
 	uint32_t done = 0;
@@ -72,10 +81,21 @@ static void pstream_close(struct world *w, struct proc *p, struct pstream *s)
 	frame_reader_fini(&s->in);
 	free(s->out);
 	*s = (struct pstream){ .fd = -1 };
-	for (uint32_t i = 0; i < FLOWS_MAX; i++)
+	for (uint32_t i = 0; i < FLOWS_MAX && !p->conf.resume; i++)
 		if (p->conns[i].stream == s)
 			p->conns[i] = (struct pconn){ 0 };
+	if (p->conf.resume)
+		keep_lost(p);
 	w->sockets_due = true;
+}
+
+/* When it dials again. */
+static void proc_again(struct world *w, struct proc *p)
+{
+	p->open_at_us = w->now_us + BACKEND_AGAIN_US;
+	if (p->conf.again_us)
+		p->open_at_us =
+			w->now_us + rng_scale(&p->rng, 1, p->conf.again_us);
 }
 
 static void pstream_open(struct world *w, struct proc *p, struct pstream *s)
@@ -89,18 +109,28 @@ static void pstream_open(struct world *w, struct proc *p, struct pstream *s)
 	};
 	int fds[2], err;
 
+	if (w->kill.dead || p->open_at_us > w->now_us) {
+		/* Nobody listens, or it tries later. */
+		if (p->open_at_us <= w->now_us)
+			proc_again(w, p);
+		proc_arm(w, p, p->open_at_us);
+		return;
+	}
+
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
 		       fds) < 0)
 		sim_fail(w, "socketpair: %s", strerror(errno));
 	*s = (struct pstream){ .fd = fds[1],
 			       .credit = STREAM_CREDIT_BYTES,
-			       .granted = p->conf.credit };
+			       .granted = p->conf.credit,
+			       .epoch = w->kill.epoch };
 	frame_reader_init(&s->in, FRAME_SIDE_BACKEND, FRAME_PAYLOAD_MAX);
 	attach.fd = fds[0];
 	w->gs.now_us = w->now_us;
 	err = groups_attach(&w->gs, &attach);
 	if (err < 0)
 		sim_fail(w, "groups_attach: %s", strerror(-err));
+	keep_resume(w, p);
 	w->sockets_due = true;
 }
 
@@ -109,19 +139,24 @@ static void pstream_open(struct world *w, struct proc *p, struct pstream *s)
 /* The stream was closed by xtcpd. */
 static void backend_on_close(struct world *w, struct proc *p, struct pstream *s)
 {
+	bool killed = s->epoch != w->kill.epoch;
+
 	sim_say(w, "backend %u: the stream is closed", p->no);
-	if (!p->conf.rogue && !p->hung_until_us && !w->ending)
+	if (!p->conf.rogue && !p->hung_until_us && !w->ending && !killed)
 		sim_fail(w, "an honest backend's stream was closed");
 	pstream_close(w, p, s);
-	if (!w->ending)
-		proc_arm(w, p, w->now_us + BACKEND_AGAIN_US);
+	if (w->ending)
+		return;
+	if (killed || p->conf.resume)
+		proc_again(w, p);
+	proc_arm(w, p, killed ? p->open_at_us : w->now_us + BACKEND_AGAIN_US);
 }
 
 /* Take in what is there. Returns whether there may be more. */
 static bool pstream_read(struct world *w, struct proc *p, struct pstream *s)
 {
-	uint32_t budget = p->conf.read_max && !p->calm ? p->conf.read_max
-						       : BACKEND_READ_BUDGET;
+	bool slow = p->conf.read_max && !p->calm && s->epoch == w->kill.epoch;
+	uint32_t budget = slow ? p->conf.read_max : BACKEND_READ_BUDGET;
 	const uint8_t *payload;
 	struct frame in;
 
@@ -201,6 +236,7 @@ void backend_timer(struct world *w, struct proc *p)
 		backend_read(w, p);
 	else if (p->reads_due)
 		proc_arm(w, p, p->read_at_us);
+	keep_resume(w, p);
 	for (uint32_t i = 0; i < w->sc.n_flows && !p->conf.rogue; i++)
 		if (p->conns[i].stream)
 			pconn_work(w, p, i);
@@ -228,6 +264,7 @@ void backend_start(struct world *w, struct proc *p)
 	p->alive = true;
 	p->instance = rng_next(&p->rng) | 1;
 	p->hung_until_us = 0;
+	p->open_at_us = 0;
 	for (uint32_t i = 0; i < p->conf.streams; i++)
 		pstream_open(w, p, &p->streams[i]);
 }
@@ -241,6 +278,7 @@ void backend_kill(struct world *w, struct proc *p)
 	for (uint32_t i = 0; i < p->conf.streams; i++)
 		pstream_close(w, p, &p->streams[i]);
 	memset(p->conns, 0, sizeof(p->conns));
+	keep_forget(p);
 	p->alive = false;
 	p->reads_due = false;
 }
@@ -272,6 +310,7 @@ void backend_calm(struct world *w, struct proc *p)
 
 void backend_fini(struct proc *p)
 {
+	keep_forget(p);
 	for (uint32_t i = 0; i < PROC_STREAMS_MAX; i++) {
 		if (p->streams[i].fd < 0)
 			continue;

@@ -4,7 +4,8 @@
  * streams: honest ones that follow the flows' scripts, and rogues.
  *
  * A process keeps nothing when it dies; what the next one needs to go on is in
- * the first frame about each connection.
+ * the first frame about each connection. When it is xtcpd that dies, some
+ * processes go on where they were (keep.c), others begin anew likewise.
  */
 #ifndef XTCP_SIM_BACKEND_H
 #define XTCP_SIM_BACKEND_H
@@ -36,6 +37,9 @@ struct proc_conf {
 	uint32_t credit; /* DATA bytes granted */
 	uint32_t streams;
 	bool at; /* says positions (FRAME_F_AT) */
+	bool resume; /* goes on after xtcpd died, by keep.c; one stream */
+	uint32_t ping_bytes; /* frames between its PINGs */
+	uint32_t again_us; /* until it dials again, at most; 0: as ever */
 	bool rogue;
 };
 
@@ -49,6 +53,7 @@ struct pstream {
 	uint64_t granted; /* DATA bytes that xtcpd may still send */
 	uint32_t ungranted;
 	bool cursed; /* it said what gets it closed */
+	uint32_t epoch; /* kill.epoch of the xtcpd at its other end */
 	bool named; /* it told a connection's id that it was given */
 };
 
@@ -56,11 +61,31 @@ struct pstream {
 struct pconn {
 	struct pstream *stream; /* NULL: nothing */
 	uint64_t conn_id;
-	bool rejected, closed, eof;
+	bool closed, eof;
+	bool open_due, ack_due; /* when all is sent again */
 	uint64_t got, acked; /* request positions */
 	uint64_t sent, limit; /* reply positions */
 	uint32_t item;
 	uint64_t serve_at;
+};
+
+/* A frame that no PONG covers yet. */
+struct kept {
+	uint64_t conn_id, offset, pos;
+	uint32_t flow, ackd, len;
+	uint8_t type;
+};
+
+/* All of them, in order. */
+struct keep {
+	struct kept *v;
+	uint32_t n, cap;
+	uint32_t sent; /* of these, on the present stream */
+	uint64_t pings; /* number of the last one */
+	uint32_t ping_covers; /* so many of v */
+	uint32_t since; /* bytes after it */
+	bool pinged; /* its PONG is awaited */
+	bool resume; /* the stream was lost: v goes first */
 };
 
 struct proc {
@@ -73,6 +98,8 @@ struct proc {
 	struct rng rng;
 	uint64_t hung_until_us;
 	uint64_t heard_us; /* when it last read */
+	uint64_t open_at_us; /* it dials no earlier */
+	struct keep keep;
 	uint64_t read_at_us, armed_at;
 	bool reads_due;
 };
@@ -103,6 +130,21 @@ void backend_on_frame(struct world *w, struct proc *p, struct pstream *s,
 void pconn_work(struct world *w, struct proc *p, uint32_t i);
 /* Wake the process at at_us. */
 void proc_arm(struct world *w, struct proc *p, uint64_t at_us);
+
+/* keep.c: a frame about a connection was queued. */
+void keep_frame(struct proc *p, const struct kept *what);
+void keep_pong(struct world *w, struct proc *p, uint64_t offset);
+/* May it say something new of connections? */
+bool keep_is_open(const struct proc *p);
+/* The stream is lost; there is another one, or credit for more. */
+void keep_lost(struct proc *p);
+void keep_resume(struct world *w, struct proc *p);
+/* The process dies. */
+void keep_forget(struct proc *p);
+
+/* A frame with len bytes of the reply from pos on. */
+void pstream_reply(struct pstream *s, const struct frame *f, uint64_t key,
+		   uint64_t pos, uint32_t len);
 
 /* For rogue.c: queue a frame on the stream. */
 void pstream_frame(struct pstream *s, const struct frame *f,

@@ -27,6 +27,9 @@ static void pconn_say(struct world *w, struct proc *p, struct pconn *pc,
 			     .conn = f->conn_id };
 
 	pstream_frame(pc->stream, &out, NULL, 0);
+	keep_frame(p, &(struct kept){ .conn_id = f->conn_id,
+				      .flow = f->no,
+				      .type = type });
 	sim_say(w, "backend %u: %s for #%u", p->no, frame_type_name(type),
 		f->no);
 }
@@ -35,7 +38,6 @@ static void pconn_say(struct world *w, struct proc *p, struct pconn *pc,
 static void pconn_reply(struct world *w, struct proc *p, struct pconn *pc,
 			struct flow *f, uint64_t upto, uint32_t len)
 {
-	static uint8_t data[FRAME_PAYLOAD_MAX];
 	struct frame out = { .type = FRAME_REPLY,
 			     .group = SIM_GROUP_ID,
 			     .conn = f->conn_id,
@@ -46,8 +48,14 @@ static void pconn_reply(struct world *w, struct proc *p, struct pconn *pc,
 		out.flags = FRAME_F_AT;
 		out.aux = (uint32_t)pc->sent;
 	}
-	pattern_fill(f->rep_key, pc->sent, data, len);
-	pstream_frame(pc->stream, &out, data, len);
+	pstream_reply(pc->stream, &out, f->rep_key, pc->sent, len);
+	keep_frame(p, &(struct kept){ .conn_id = f->conn_id,
+				      .offset = pc->acked,
+				      .pos = pc->sent,
+				      .flow = f->no,
+				      .ackd = out.ackd,
+				      .len = len,
+				      .type = FRAME_REPLY });
 	sim_say(w, "backend %u: REPLY for #%u, ackd %llu+%u, bytes %llu+%u",
 		p->no, f->no, (unsigned long long)pc->acked, out.ackd,
 		(unsigned long long)pc->sent, len);
@@ -123,6 +131,9 @@ static void pconn_acknowledge(struct world *w, struct proc *p, struct pconn *pc,
 {
 	uint64_t upto = pc->got, last;
 
+	pc->ack_due = !keep_is_open(p);
+	if (pc->ack_due)
+		return;
 	if (pc->item >= f->n_items || p->conf.habit == HABIT_WHOLE)
 		return;
 	last = f->q_end[pc->item + 1];
@@ -136,11 +147,34 @@ static void pconn_acknowledge(struct world *w, struct proc *p, struct pconn *pc,
 		pconn_reply(w, p, pc, f, upto, 0);
 }
 
+/* An OPEN that waits for us. */
+static void pconn_answer(struct world *w, struct proc *p, struct pconn *pc,
+			 struct flow *f)
+{
+	pc->open_due = !keep_is_open(p);
+	if (pc->open_due)
+		return;
+	f->accept_said = true;
+	if (f->ending == END_REJECT) {
+		f->excuse = "the backend did not accept";
+		pconn_say(w, p, pc, f, FRAME_REJECT);
+		pc->closed = true;
+	} else {
+		pconn_say(w, p, pc, f, FRAME_ACCEPT);
+	}
+}
+
 void pconn_work(struct world *w, struct proc *p, uint32_t i)
 {
 	struct pconn *pc = &p->conns[i];
 	struct flow *f = &w->flows[i];
 
+	if (!keep_is_open(p))
+		return; /* first what was said already */
+	if (pc->open_due)
+		pconn_answer(w, p, pc, f);
+	if (pc->ack_due)
+		pconn_acknowledge(w, p, pc, f);
 	while (pc->stream && !pc->closed && pc->item < f->n_items &&
 	       pc->got >= f->q_end[pc->item + 1]) {
 		uint64_t delay = p->calm ? 0 : f->items[pc->item].serve_us;
@@ -175,12 +209,29 @@ static uint32_t flow_item_at(const struct flow *f, uint64_t acked,
 	return i;
 }
 
+/* One that we had before xtcpd died, and nobody else has had since? */
+static bool pconn_is_same(struct world *w, const struct proc *p,
+			  const struct pconn *pc, const struct frame *in,
+			  uint64_t una)
+{
+	if (!p->conf.resume || !pc->stream || pc->conn_id != in->conn)
+		return false;
+	if (in->type == FRAME_OPEN ||
+	    (in->offset <= pc->got && una + in->aux <= pc->sent))
+		return true;
+	if (!w->sc.deaths && w->sc.balance == CONF_BALANCE_STICKY)
+		sim_fail(w, "another one spoke for a connection");
+	return false;
+}
+
 /* The first frame about a connection says where it stands. */
 static void pconn_first(struct world *w, struct proc *p, struct pstream *s,
 			struct flow *f, const struct frame *in,
 			const struct frame_addr *addr)
 {
 	struct pconn *pc = &p->conns[f->no];
+	uint64_t limit =
+		frame_send_limit(be64_get(addr->send_offset), CONN_HALF_BYTES);
 
 	if (be16_get(addr->remote_port) != f->c.conf.port ||
 	    be16_get(addr->local_port) != SIM_PORT ||
@@ -194,14 +245,19 @@ static void pconn_first(struct world *w, struct proc *p, struct pstream *s,
 		pc->stream = s;
 		return;
 	}
+	if (pconn_is_same(w, p, pc, in, be64_get(addr->send_offset))) {
+		pc->stream = s;
+		if (pc->limit < limit)
+			pc->limit = limit;
+		return;
+	}
 	*pc = (struct pconn){
 		.stream = s,
 		.conn_id = in->conn,
 		.got = in->offset,
 		.acked = in->offset,
 		.sent = be64_get(addr->send_offset) + in->aux,
-		.limit = frame_send_limit(be64_get(addr->send_offset),
-					  CONN_HALF_BYTES),
+		.limit = limit,
 	};
 	pc->item = flow_item_at(f, pc->acked, pc->sent);
 	if (p->conf.rogue || f->reborn)
@@ -221,28 +277,34 @@ static void backend_on_data(struct world *w, struct proc *p, struct pstream *s,
 {
 	struct pconn *pc = &p->conns[f->no];
 	bool lossless = !w->sc.deaths && !f->reborn;
+	bool stale = s->epoch != w->kill.epoch;
 	int64_t bad = pattern_check(f->req_key, in->offset, data, len);
 
 	if (bad >= 0)
 		sim_fail(w, "flow %u: wrong byte at %llu of the request", f->no,
 			 (unsigned long long)(in->offset + (uint64_t)bad));
-	if (!pc->stream || pc->got != in->offset)
+	if (!pc->stream || pc->got < in->offset ||
+	    (pc->got > in->offset && !p->conf.resume))
 		sim_fail(w, "flow %u: DATA at %llu, expected at %llu", f->no,
 			 (unsigned long long)in->offset,
 			 (unsigned long long)pc->got);
 	/* One whose stream may be closed reads what others got since. */
 	if (in->offset < f->delivered && !(in->flags & FRAME_F_REDELIVERED) &&
-	    !p->conf.rogue && !p->hung_until_us && !f->reborn)
+	    !p->conf.rogue && !p->hung_until_us && !f->reborn && !stale)
 		sim_fail(w, "flow %u: redelivered at %llu without the flag",
 			 f->no, (unsigned long long)in->offset);
 	if (in->offset > f->delivered && lossless)
 		sim_fail(w, "flow %u: a gap before %llu", f->no,
 			 (unsigned long long)in->offset);
-	if (in->flags & FRAME_F_REDELIVERED && lossless)
+	if (in->flags & FRAME_F_REDELIVERED && lossless && !w->kill.epoch)
 		sim_fail(w, "flow %u: redelivered, but no stream was lost",
 			 f->no);
 	pc->stream = s; /* streams of one process are as good as one */
-	pc->got = in->offset + len;
+	/* What it has seen already adds nothing. */
+	if (pc->got > in->offset)
+		sim_count(w, SIM_trimmed);
+	if (pc->got < in->offset + len)
+		pc->got = in->offset + len;
 	if (f->delivered < pc->got)
 		f->delivered = pc->got;
 	if (pc->got > flow_q_total(f))
@@ -255,9 +317,11 @@ static void backend_on_data(struct world *w, struct proc *p, struct pstream *s,
 		pconn_acknowledge(w, p, pc, f);
 }
 
-static void backend_on_eof(struct world *w, struct proc *p, struct flow *f,
+static void backend_on_eof(struct world *w, struct proc *p,
+			   const struct pstream *s, struct flow *f,
 			   const struct frame *in)
 {
+	bool stale = s->epoch != w->kill.epoch;
 	struct pconn *pc = &p->conns[f->no];
 
 	if (in->offset != flow_q_total(f) || !f->c.fin_sent)
@@ -265,6 +329,9 @@ static void backend_on_eof(struct world *w, struct proc *p, struct flow *f,
 			 (unsigned long long)in->offset);
 	if (!w->sc.deaths && pc->got != in->offset)
 		sim_fail(w, "flow %u: EOF before all data", f->no);
+	if (f->eof_told && !(in->flags & FRAME_F_REDELIVERED) &&
+	    !p->conf.rogue && !p->hung_until_us && !f->reborn && !stale)
+		sim_fail(w, "flow %u: EOF again without the flag", f->no);
 	pc->eof = true;
 	f->eof_told = true;
 }
@@ -274,15 +341,8 @@ static void backend_on_open(struct world *w, struct proc *p, struct flow *f,
 {
 	struct pconn *pc = &p->conns[f->no];
 
-	if (!(in->flags & FRAME_F_WAITS) || p->conf.rogue)
-		return;
-	if (f->ending == END_REJECT) {
-		f->excuse = "the backend did not accept";
-		pconn_say(w, p, pc, f, FRAME_REJECT);
-		pc->closed = true;
-	} else {
-		pconn_say(w, p, pc, f, FRAME_ACCEPT);
-	}
+	if (in->flags & FRAME_F_WAITS && !p->conf.rogue && !pc->closed)
+		pconn_answer(w, p, pc, f);
 }
 
 /* About a connection. */
@@ -317,11 +377,15 @@ static void backend_on_conn(struct world *w, struct proc *p, struct pstream *s,
 		backend_on_data(w, p, s, f, in, payload, len);
 		break;
 	case FRAME_EOF:
-		backend_on_eof(w, p, f, in);
+		backend_on_eof(w, p, s, f, in);
 		break;
 	case FRAME_RESET:
 		if (p->conns[f->no].stream == s)
 			p->conns[f->no] = (struct pconn){ 0 };
+		if (w->kill.epoch && in->aux == ESTALE) {
+			sim_count(w, SIM_stale_resets);
+			break; /* it is another process's now */
+		}
 		/* One that was told of it, too, hears that another closed. */
 		if (f->c.state != CLIENT_DEAD && !p->conf.rogue &&
 		    !f->close_said)
@@ -347,6 +411,9 @@ static void backend_on_error(struct world *w, struct proc *p, struct pstream *s,
 		return;
 	if (f && (f->c.state == CLIENT_DEAD || f->gone))
 		return;
+	/* Its ACCEPT may have been heard, or not, before xtcpd died. */
+	if (f && w->kill.epoch && f->accept_said)
+		return;
 	if (!in->conn && in->aux == ETIMEDOUT && p->hung_until_us)
 		return; /* it was silent for too long */
 	(void)s;
@@ -366,6 +433,9 @@ void backend_on_frame(struct world *w, struct proc *p, struct pstream *s,
 		break;
 	case FRAME_PING:
 		pstream_frame(s, &pong, NULL, 0);
+		break;
+	case FRAME_PONG:
+		keep_pong(w, p, in->offset);
 		break;
 	case FRAME_ERROR:
 		backend_on_error(w, p, s, in, payload);

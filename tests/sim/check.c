@@ -29,8 +29,11 @@ static bool check_is_deferred(const struct world *w)
 
 const struct rec *check_rec(const struct world *w, const struct flow *f)
 {
-	const struct rec *r = &w->shard.recs[f->ri];
+	const struct rec *r;
 
+	if (w->kill.dead)
+		return NULL;
+	r = &w->shard.recs[f->ri];
 	if (!f->known || f->gone || !r->state || r->generation != f->generation)
 		return NULL;
 	return r;
@@ -38,7 +41,7 @@ const struct rec *check_rec(const struct world *w, const struct flow *f)
 
 static bool check_has_cookies(const struct world *w)
 {
-	return counter_get(&w->st->counters[SC_cookies_sent]) > 0;
+	return world_stack_counter(w, SC_cookies_sent) > 0;
 }
 
 void check_born(struct world *w, struct flow *f, uint32_t ri)
@@ -57,7 +60,8 @@ void check_born(struct world *w, struct flow *f, uint32_t ri)
 	f->irs = r->irs;
 	f->iss = r->iss;
 	f->wire_acked = f->wire_sent = 0;
-	f->edge_set = f->tsval_set = f->in_tsval_set = f->synack_seen = false;
+	f->promised_set = f->edge_set = f->tsval_set = f->in_tsval_set =
+		f->synack_seen = false;
 	f->fin_acked = false;
 	f->snd_edge = r->iss + 1 +
 		      (f->c.conf.rcv_cap < 65535 ? f->c.conf.rcv_cap : 65535);
@@ -142,7 +146,7 @@ static void check_ack(struct world *w, struct flow *f, const struct wire *s)
 	}
 	f->wire_acked = data;
 	if (check_is_deferred(w) &&
-	    w->early_bytes > counter_get(&w->st->counters[SC_early_ack_bytes]))
+	    w->early_bytes > world_stack_counter(w, SC_early_ack_bytes))
 		sim_fail(w,
 			 "flow %u: %llu acknowledged, the application had "
 			 "processed %llu, and it was not counted (I1)",
@@ -152,6 +156,15 @@ static void check_ack(struct world *w, struct flow *f, const struct wire *s)
 	    !w->sc.group.ack_deadline_us && check_is_deferred(w))
 		sim_fail(w, "flow %u: an early ACK that nobody allowed (I1)",
 			 f->no);
+}
+
+/* By a process that was killed before it could say so. */
+static bool check_was_promised(const struct flow *f, uint32_t edge,
+			       uint32_t shift)
+{
+	return f->promised_set &&
+	       (int32_t)(edge - f->promised) <
+		       (int32_t)(REC_ADV_UNIT + (1u << shift));
 }
 
 /* RFC 9293 3.8.6: the right edge stays; and the pool can hold what is promised. */
@@ -170,7 +183,7 @@ static void check_window(struct world *w, struct flow *f, const struct wire *s)
 			 (int32_t)(f->edge - edge));
 	/* Rounding up (to the scale, to a record's unit) is no new promise. */
 	if (f->edge_set && edge - f->edge >= REC_ADV_UNIT + (1u << shift) &&
-	    r && r->block != NIL) {
+	    r && r->block != NIL && !check_was_promised(f, edge, shift)) {
 		promised = edge - w->shard.blks[r->block].rcv_nxt;
 		room = pool->limit_chunks > pool->used_chunks
 			       ? pool->limit_chunks - pool->used_chunks
@@ -438,17 +451,22 @@ bool check_acceptable(struct world *w, const struct flow *f,
 	return (int32_t)(s->seq - f->edge) < 0 && (int32_t)(end - nxt) > 0;
 }
 
+static void check_saw_tsval(struct flow *f, uint32_t tsval)
+{
+	if (f->in_tsval_set && (int32_t)(tsval - f->in_tsval) <= 0)
+		return;
+	f->in_tsval = tsval;
+	f->in_tsval_set = true;
+}
+
 void check_after(struct world *w, struct flow *f, const struct wire *s,
 		 bool acceptable)
 {
 	const struct rec *r = check_rec(w, f);
 	int64_t ack = check_near(f->iss, (int64_t)f->wire_sent, s->ack);
 
-	if (s->has_ts && !(s->flags & (WF_SYN | WF_RST)) &&
-	    (!f->in_tsval_set || (int32_t)(s->tsval - f->in_tsval) > 0)) {
-		f->in_tsval = s->tsval;
-		f->in_tsval_set = true;
-	}
+	if (s->has_ts && !(s->flags & (WF_SYN | WF_RST)))
+		check_saw_tsval(f, s->tsval);
 	if (!acceptable || !r)
 		return;
 	sim_count(w, SIM_ack_checks);
@@ -459,6 +477,21 @@ void check_after(struct world *w, struct flow *f, const struct wire *s,
 			 "not taken (I6): %llu was, %llu is sent",
 			 f->no, (long long)ack, (unsigned long long)r->snd_off,
 			 (unsigned long long)f->wire_sent);
+}
+
+void check_cut(struct world *w)
+{
+	for (uint32_t i = 0; i < w->n_touched; i++) {
+		uint32_t no = w->turn_touched[i];
+
+		w->turn_in[no] = w->turn_acks[no] = 0;
+		w->turn_bytes[no] = 0;
+	}
+	w->n_touched = 0;
+	/* The stack may have taken it in, or not. */
+	if (w->in_flow && w->in_has_ts)
+		check_saw_tsval(w->in_flow, w->in_tsval);
+	w->in_flow = NULL;
 }
 
 void check_turn(struct world *w)

@@ -59,6 +59,7 @@ struct flow {
 	uint64_t app_acked; /* request bytes that they said were processed */
 	uint64_t delivered; /* request bytes that one of them has read */
 	uint64_t replied; /* reply bytes that they sent */
+	bool accept_said; /* one answered an OPEN that waited */
 	bool close_said; /* one sent CLOSE */
 	bool fin_said; /* one sent CLOSE or FIN: the stream ends at fin_at */
 	uint64_t fin_at;
@@ -72,6 +73,8 @@ struct flow {
 	uint64_t wire_sent; /* reply bytes, at least once */
 	uint32_t edge; /* right edge of its window, a sequence number */
 	bool edge_set;
+	uint32_t promised; /* likewise, by a process before this one */
+	bool promised_set;
 	uint32_t last_tsval, last_tsecr;
 	bool tsval_set;
 	/* The head is sent again, and nothing was heard in between. */

@@ -7,11 +7,14 @@ tests_sim_sim_SOURCES = \
 	tests/sim/backend.h \
 	tests/sim/backend_conn.c \
 	tests/sim/check.c \
+	tests/sim/check_kill.c \
 	tests/sim/check_state.c \
 	tests/sim/client.c \
 	tests/sim/client.h \
 	tests/sim/client_send.c \
 	tests/sim/flow.h \
+	tests/sim/keep.c \
+	tests/sim/kill.c \
 	tests/sim/link.c \
 	tests/sim/link.h \
 	tests/sim/main.c \

@@ -24,6 +24,7 @@
 struct options {
 	uint64_t from, count;
 	int class; /* -1: by the seed */
+	uint32_t kill_every; /* steps; 0: as the class has it */
 	int jobs;
 	double minutes; /* 0: no limit */
 	bool single, verbose, keep_going, summary;
@@ -58,16 +59,24 @@ static const char *const worker_names[] = {
 #undef C
 };
 
+static void print_again(uint64_t seed, const struct options *o)
+{
+	printf("  again: tests/sim/run --seed %llu", (unsigned long long)seed);
+	if (o->class >= 0)
+		printf(" --class %s",
+		       scenario_class_name((enum sim_class)o->class));
+	if (o->kill_every)
+		printf(" --kill-every %u", o->kill_every);
+	puts(" --verbose");
+}
+
 static void report_failure(const struct world *w, const struct options *o)
 {
 	printf("seed %llu failed after %.6f s: %s\n",
 	       (unsigned long long)w->sc.seed,
 	       (double)(w->now_us - w->sc.start_us) / 1e6, w->reason);
 	scenario_print(w, stdout);
-	printf("  again: tests/sim/run --seed %llu%s%s --verbose\n",
-	       (unsigned long long)w->sc.seed, o->class >= 0 ? " --class " : "",
-	       o->class >= 0 ? scenario_class_name((enum sim_class)o->class)
-			     : "");
+	print_again(w->sc.seed, o);
 	fflush(stdout);
 }
 
@@ -88,7 +97,7 @@ static bool run_seed(uint64_t seed, const struct options *o, int job)
 	bool good;
 
 	shared->seed[job] = seed;
-	scenario_draw(&w->sc, seed, o->class);
+	scenario_draw(&w->sc, seed, o->class, o->kill_every);
 	w->verbose = o->verbose;
 	if (o->pcap)
 		trace_pcap_open(w, o->pcap);
@@ -156,15 +165,11 @@ static bool job_failed(const struct options *o, int job, int status)
 		return false;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == JOB_SAID_WHY)
 		return true;
-	printf("seed %llu crashed: %s %d\n  again: tests/sim/run --seed %llu"
-	       "%s%s --verbose\n",
+	printf("seed %llu crashed: %s %d\n",
 	       (unsigned long long)shared->seed[job],
 	       WIFSIGNALED(status) ? "signal" : "exit status",
-	       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status),
-	       (unsigned long long)shared->seed[job],
-	       o->class >= 0 ? " --class " : "",
-	       o->class >= 0 ? scenario_class_name((enum sim_class)o->class)
-			     : "");
+	       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	print_again(shared->seed[job], o);
 	return true;
 }
 
@@ -236,7 +241,8 @@ static void usage(FILE *to)
 	      "  --from A       the first seed (1)\n"
 	      "  --count N      how many (1000)\n"
 	      "  --class NAME   clean, loss, reorder, mtu, hostile, death,\n"
-	      "                 pools, modes, close, bulk or any\n"
+	      "                 pools, modes, close, bulk, any or kill\n"
+	      "  --kill-every N kill xtcpd every N steps, in any class\n"
 	      "  --jobs J       processes at a time (1)\n"
 	      "  --minutes M    start no seed after this time\n"
 	      "  --keep-going   do not stop at the first failure\n"
@@ -262,6 +268,7 @@ static void parse_options(struct options *o, int argc, char **argv)
 		{ "from", required_argument, NULL, 'f' },
 		{ "count", required_argument, NULL, 'n' },
 		{ "class", required_argument, NULL, 'c' },
+		{ "kill-every", required_argument, NULL, 'K' },
 		{ "jobs", required_argument, NULL, 'j' },
 		{ "minutes", required_argument, NULL, 'm' },
 		{ "keep-going", no_argument, NULL, 'k' },
@@ -287,6 +294,9 @@ static void parse_options(struct options *o, int argc, char **argv)
 			break;
 		case 'c':
 			option_class(o, optarg);
+			break;
+		case 'K':
+			o->kill_every = (uint32_t)strtoul(optarg, NULL, 0);
 			break;
 		case 'j':
 			o->jobs = atoi(optarg);

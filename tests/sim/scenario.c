@@ -26,7 +26,7 @@ static const char *const class_names[CLASS_COUNT] = {
 	[CLASS_HOSTILE] = "hostile", [CLASS_DEATH] = "death",
 	[CLASS_POOLS] = "pools",     [CLASS_MODES] = "modes",
 	[CLASS_CLOSE] = "close",     [CLASS_BULK] = "bulk",
-	[CLASS_ANY] = "any",
+	[CLASS_ANY] = "any",	     [CLASS_KILL] = "kill",
 };
 
 const char *scenario_class_name(enum sim_class class)
@@ -353,6 +353,36 @@ static void feature_bulk(struct scenario *sc, struct rng *r)
 	sc->p_max = (uint32_t)rng_scale(r, 1000, 1000000);
 }
 
+/*
+ * Every second time all is exact: each process goes on, and soon, so nobody
+ * else ever has its connections.
+ */
+static void feature_kills(struct scenario *sc, struct rng *r, uint32_t every)
+{
+	bool exact = !sc->deaths && rng_one_in(r, 2);
+
+	sc->kill_every = every ? every : (uint32_t)rng_scale(r, 1, 400);
+	sc->kills_max = (uint32_t)rng_scale(r, 1, 40);
+	sc->dead_us_max = (uint32_t)rng_scale(r, 1000, 200000);
+	sc->keeps_tun = rng_one_in(r, 2);
+	if (rng_one_in(r, 6))
+		sc->on_loss = CONF_LOSS_RESET;
+	for (uint32_t i = 0; i < sc->n_procs; i++) {
+		struct proc_conf *p = &sc->procs[i];
+
+		p->again_us =
+			exact ? 300000 : (uint32_t)rng_scale(r, 1000, 6000000);
+		p->ping_bytes = (uint32_t)rng_scale(r, 1, 65536);
+		p->resume = !p->rogue && (exact || !rng_one_in(r, 3));
+		if (!p->resume)
+			continue;
+		p->at = true;
+		p->streams = 1;
+	}
+	if (!exact)
+		sc->deaths = true;
+}
+
 /* --- all together ------------------------------------------------------ */
 
 typedef void feature_fn(struct scenario *sc, struct rng *r);
@@ -427,6 +457,12 @@ static void scenario_lay_on(struct scenario *sc, struct rng *r)
 	case CLASS_ANY:
 		scenario_any(sc, r);
 		break;
+	case CLASS_KILL:
+		if (rng_one_in(r, 2))
+			scenario_any(sc, r);
+		else if (rng_one_in(r, 2))
+			feature_bulk(sc, r);
+		break;
 	default:
 		break;
 	}
@@ -464,8 +500,10 @@ static void scenario_mend(struct scenario *sc, struct rng *r)
 		sc->endings &= ~BIT(END_IDLE);
 }
 
-void scenario_draw(struct scenario *sc, uint64_t seed, int forced_class)
+void scenario_draw(struct scenario *sc, uint64_t seed, int forced_class,
+		   uint32_t kill_every)
 {
+	struct rng kills = rng_part(seed, 8);
 	struct rng r = rng_part(seed, 7);
 	struct action heal = { .kind = ACT_HEAL };
 
@@ -479,5 +517,7 @@ void scenario_draw(struct scenario *sc, uint64_t seed, int forced_class)
 	heal.at_us = sc->heal_us;
 	scenario_action(sc, &heal);
 	scenario_lay_on(sc, &r);
+	if (kill_every || sc->class == CLASS_KILL)
+		feature_kills(sc, &kills, kill_every);
 	scenario_mend(sc, &r);
 }

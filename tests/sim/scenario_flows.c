@@ -202,6 +202,13 @@ void scenario_print(const struct world *w, FILE *to)
 		(unsigned long long)sc->rx_bytes, sc->high_percent,
 		sc->low_percent, (unsigned long long)sc->tx_bytes,
 		sc->max_connections, sc->syn_cookies, sc->half_open_cookies);
+	if (sc->kill_every)
+		fprintf(to,
+			"  killed every %u steps, %u times at most, dead for "
+			"%u us at most%s%s\n",
+			sc->kill_every, sc->kills_max, sc->dead_us_max,
+			sc->keeps_tun ? ", packets wait" : "",
+			sc->deaths ? "" : ", exact");
 	for (uint32_t i = 0; i < sc->n_paths; i++) {
 		fprintf(to, "  path %u\n", i);
 		print_link(to, "up", &sc->up[i]);
@@ -210,11 +217,12 @@ void scenario_print(const struct world *w, FILE *to)
 	for (uint32_t i = 0; i < sc->n_procs; i++)
 		fprintf(to,
 			"  backend %u: habit %d, frames of %u, reads after %u "
-			"us, credit %u, %u streams%s%s\n",
+			"us, credit %u, %u streams%s%s%s\n",
 			i, sc->procs[i].habit, sc->procs[i].frame_max,
 			sc->procs[i].read_us, sc->procs[i].credit,
 			sc->procs[i].streams, sc->procs[i].at ? ", at" : "",
-			sc->procs[i].rogue ? ", rogue" : "");
+			sc->procs[i].rogue ? ", rogue" : "",
+			sc->procs[i].resume ? ", goes on" : "");
 	for (uint32_t i = 0; i < sc->n_flows; i++)
 		print_flow(to, &w->flows[i]);
 }

@@ -41,6 +41,7 @@ enum sim_class {
 	CLASS_CLOSE,
 	CLASS_BULK,
 	CLASS_ANY,
+	CLASS_KILL, /* by name alone */
 	CLASS_COUNT
 };
 
@@ -93,6 +94,38 @@ struct scenario {
 	bool pushes; /* backends may speak unasked */
 	bool small; /* small windows and segments */
 	bool batch; /* packets that arrive together are one turn */
+	/* Kills of xtcpd, kill.c. */
+	uint32_t kill_every; /* steps; 0: never */
+	uint32_t kills_max;
+	uint32_t dead_us_max; /* until the next process */
+	bool keeps_tun; /* packets wait for it */
+};
+
+#define KILL_PACKETS_MAX 500u /* that wait in the TUN device */
+
+/* What a flow's record says, for a comparison with what is recovered. */
+struct kill_mark {
+	bool active;
+	uint32_t rcv_app, rcv_nxt, rcv_acked, rcv_adv, snd_end, snd_nxt;
+	uint64_t snd_off;
+};
+
+/* xtcpd is killed now and then, and what there is between two of it. */
+struct kill {
+	struct rng rng;
+	uint64_t at_step; /* of world.events_done; UINT64_MAX: no more */
+	bool in_step; /* at one of the next callbacks, not after the step */
+	uint32_t callbacks; /* until then */
+	uint32_t done;
+	jmp_buf *jump; /* out of the step; NULL: it can't be killed now */
+
+	bool dead;
+	uint64_t back_at_us;
+	int arena_fd; /* what is left */
+	uint32_t epoch; /* processes before this one */
+	struct kill_mark marks[FLOWS_MAX];
+	struct packet *waiting[KILL_PACKETS_MAX];
+	uint32_t n_waiting;
 };
 
 enum event_kind { EV_PACKET, EV_CLIENT, EV_PROC, EV_ACTION };
@@ -132,6 +165,14 @@ struct event {
 	C(flows)                   \
 	C(flows_perfect)           \
 	C(flows_excused)           \
+	C(kills)                   \
+	C(kills_in_step)           \
+	C(kill_packets_kept)       \
+	C(kill_packets_lost)       \
+	C(resumed)                 \
+	C(frames_again)            \
+	C(trimmed)                 \
+	C(stale_resets)            \
 	C(full_checks)             \
 	C(ack_checks)              \
 	C(early_bytes)
@@ -177,6 +218,14 @@ struct world {
 	uint64_t slow_resets; /* seen last */
 	uint64_t steps, events_done, callbacks;
 
+	/* The packet that is in the stack. */
+	struct packet *in_packet;
+	struct flow *in_flow; /* whose genuine segment it is, or NULL */
+	uint32_t in_tsval;
+	bool in_has_ts;
+
+	struct kill kill;
+
 	uint64_t counts[SIM_COUNT];
 	uint64_t sum_stack[SC_COUNT], sum_worker[WC_COUNT];
 	jmp_buf *fail_jump;
@@ -209,6 +258,17 @@ void world_at(struct world *w, uint64_t at_us, enum event_kind kind,
 /* world_up.c */
 void world_up(struct world *w);
 void world_down(struct world *w);
+/* A process on w->arena, and its end; its counters are added up. */
+void world_process_up(struct world *w);
+void world_process_down(struct world *w);
+/* A counter of the stack, of all processes so far. */
+uint64_t world_stack_counter(const struct world *w, enum stack_counter which);
+/* world.c: one step that may be the last one of this process. */
+void world_step_once(struct world *w, uint64_t until_us);
+void world_turn(struct world *w);
+/* A packet that the stack is given, or that waits for one. */
+void world_event(struct world *w, const struct event *e);
+struct event world_pop(struct world *w);
 /* Run the seed. Returns whether all was well; w->reason says what was not. */
 bool world_run(struct world *w);
 struct flow *world_flow_by_conn(struct world *w, uint64_t conn_id);
@@ -224,12 +284,27 @@ void world_set_groups(struct world *w);
 extern const uint8_t world_vip4[16], world_vip6[16];
 
 /* scenario.c */
-void scenario_draw(struct scenario *sc, uint64_t seed, int forced_class);
+void scenario_draw(struct scenario *sc, uint64_t seed, int forced_class,
+		   uint32_t kill_every);
 /* The flows, once the rest is drawn. */
 void scenario_flows(struct world *w);
 void scenario_print(const struct world *w, FILE *to);
 const char *scenario_class_name(enum sim_class class);
 int scenario_class_by_name(const char *name);
+
+/* kill.c: a step, with which this process may end. */
+void kill_step(struct world *w, uint64_t until_us);
+/* Draw when the first one is. */
+void kill_init(struct world *w);
+/* The stack called: this may have been its last one. */
+void kill_point(struct world *w);
+/* xtcpd dies now, between two steps. */
+void kill_now(struct world *w);
+/* Go on until there is a process. */
+void kill_wait(struct world *w);
+/* A packet for a stack that is not there. */
+void kill_packet(struct world *w, struct packet *p);
+void kill_fini(struct world *w);
 
 /* attack.c: a forged segment that must do no harm. */
 void attack_flow(struct world *w, struct flow *f);
@@ -249,6 +324,10 @@ void check_after(struct world *w, struct flow *f, const struct wire *s,
 bool check_acceptable(struct world *w, const struct flow *f,
 		      const struct wire *s);
 void check_turn(struct world *w);
+/* The turn was cut short, and what it did with w->in_flow is not known. */
+void check_cut(struct world *w);
+/* A new process has taken over. */
+void check_recovered(struct world *w, uint32_t taken);
 void check_full(struct world *w);
 /* The record of the flow, or NULL when it has none. */
 const struct rec *check_rec(const struct world *w, const struct flow *f);

@@ -54,7 +54,7 @@ void world_at(struct world *w, uint64_t at_us, enum event_kind kind, void *what)
 	w->heap[i] = e;
 }
 
-static struct event world_pop(struct world *w)
+struct event world_pop(struct world *w)
 {
 	struct event first = w->heap[0], last = w->heap[--w->n_events];
 	uint32_t i = 0, kid;
@@ -98,7 +98,7 @@ static void world_sockets(struct world *w)
 	}
 }
 
-static void world_turn(struct world *w)
+void world_turn(struct world *w)
 {
 	w->gs.now_us = w->now_us;
 	for (int i = 0; i < 8; i++) {
@@ -142,9 +142,13 @@ static void world_packet(struct world *w, struct flow *f, const uint8_t *bytes,
 	if (genuine) {
 		check_before(w, f, &s);
 		acceptable = check_acceptable(w, f, &s);
+		w->in_flow = f;
+		w->in_tsval = s.tsval;
+		w->in_has_ts = s.has_ts && !(s.flags & (WF_SYN | WF_RST));
 	}
 	if (stack_parse(w->st, bytes, len, &seg))
 		stack_input(w->st, &seg, w->now_us);
+	w->in_flow = NULL;
 	if (genuine)
 		check_after(w, f, &s, acceptable);
 }
@@ -159,14 +163,15 @@ void world_inject(struct world *w, struct flow *f, const uint8_t *bytes,
 
 static void world_in(struct world *w, struct packet *p)
 {
+	w->in_packet = p;
 	world_packet(w, p->flow, p->bytes, p->len, !p->forged);
+	w->in_packet = NULL;
 	free(p);
 }
 
 /* Packets to the stack; those that are next at once make one turn. */
 static void world_arrival(struct world *w, struct packet *p)
 {
-	w->gs.now_us = w->now_us;
 	if (!p->to_stack) {
 		sim_count(w, SIM_packets_to_clients);
 		if (w->verbose)
@@ -175,6 +180,11 @@ static void world_arrival(struct world *w, struct packet *p)
 		free(p);
 		return;
 	}
+	if (w->kill.dead) {
+		kill_packet(w, p);
+		return;
+	}
+	w->gs.now_us = w->now_us;
 	world_in(w, p);
 	while (w->sc.batch && w->n_events && w->heap[0].kind == EV_PACKET &&
 	       w->heap[0].at_us <= w->now_us + WORLD_BATCH_US &&
@@ -235,7 +245,8 @@ static void world_act(struct world *w, const struct action *a)
 		rogue_act(w, &w->procs[a->arg]);
 		break;
 	case ACT_ATTACK:
-		attack_flow(w, &w->flows[a->arg]);
+		if (!w->kill.dead)
+			attack_flow(w, &w->flows[a->arg]);
 		break;
 	case ACT_LINK:
 		w->paths[a->arg].up.conf = a->conf;
@@ -243,7 +254,8 @@ static void world_act(struct world *w, const struct action *a)
 		break;
 	case ACT_SETTINGS:
 		w->sc.balance = (enum conf_balance)a->arg;
-		world_set_groups(w);
+		if (!w->kill.dead)
+			world_set_groups(w);
 		break;
 	case ACT_HEAL:
 		world_heal(w);
@@ -251,7 +263,7 @@ static void world_act(struct world *w, const struct action *a)
 	}
 }
 
-static void world_event(struct world *w, const struct event *e)
+void world_event(struct world *w, const struct event *e)
 {
 	switch (e->kind) {
 	case EV_PACKET:
@@ -267,12 +279,12 @@ static void world_event(struct world *w, const struct event *e)
 		world_act(w, e->what);
 		break;
 	}
-	if (w->sockets_due)
+	if (w->sockets_due && !w->kill.dead)
 		world_turn(w);
 }
 
 /* One step: the next event, or a timer of the stack or the groups. */
-static void world_step(struct world *w, uint64_t until_us)
+void world_step_once(struct world *w, uint64_t until_us)
 {
 	uint64_t next = w->n_events ? w->heap[0].at_us : UINT64_MAX;
 	uint64_t tick = min_u64(wheel_next_us(&w->shard.wheel),
@@ -296,6 +308,11 @@ static void world_step(struct world *w, uint64_t until_us)
 		w->now_us = max_u64(w->now_us, e.at_us);
 		world_event(w, &e);
 	}
+}
+
+static void world_step(struct world *w, uint64_t until_us)
+{
+	kill_step(w, until_us);
 	if (++w->events_done > WORLD_STEPS_MAX)
 		sim_fail(w, "no end after %u events", WORLD_STEPS_MAX);
 }
@@ -389,13 +406,25 @@ static void world_run_flows(struct world *w)
 	const struct flow *f;
 
 	while (w->now_us < bound) {
-		if (w->events_done % 16 == 0 && !world_unfinished(w))
+		if (w->events_done % 16 == 0 && !world_unfinished(w)) {
+			kill_wait(w);
 			return;
+		}
 		world_step(w, bound);
 	}
 	f = world_unfinished(w);
 	if (f)
 		world_stuck(w, f);
+}
+
+/* Idle ones, and those that wait for their end, live through it as well. */
+static void world_last_kill(struct world *w)
+{
+	w->kill.at_step = UINT64_MAX;
+	if (!w->sc.kill_every || !rng_one_in(&w->kill.rng, 2))
+		return;
+	kill_now(w);
+	kill_wait(w);
 }
 
 static void world_run_idle(struct world *w)
@@ -406,6 +435,7 @@ static void world_run_idle(struct world *w)
 	check_full(w);
 	if (!w->healed)
 		world_heal(w);
+	world_last_kill(w);
 	while ((f = check_not_idle(w)) && w->now_us < bound)
 		world_step(w, bound);
 	if (f)
@@ -424,6 +454,7 @@ static void world_run_down(struct world *w)
 	bound = w->now_us + USEC_PER_SEC;
 	while (w->now_us < bound)
 		world_step(w, bound);
+	world_last_kill(w);
 	w->gs.now_us = w->now_us;
 	w->turn_app = true;
 	for (uint32_t i = 0; i < w->sc.n_groups; i++)
@@ -441,10 +472,6 @@ static void world_sum(struct world *w)
 	sim_count(w, SIM_seeds);
 	w->counts[SIM_steps] = w->events_done;
 	w->counts[SIM_early_bytes] = w->early_bytes;
-	for (int i = 0; i < SC_COUNT; i++)
-		w->sum_stack[i] = counter_get(&w->st->counters[i]);
-	for (int i = 0; i < WC_COUNT; i++)
-		w->sum_worker[i] = counter_get(&w->gs.counters[i]);
 	for (uint32_t i = 0; i < w->sc.n_flows; i++) {
 		const struct flow *f = &w->flows[i];
 
@@ -485,5 +512,6 @@ bool world_run(struct world *w)
 	world_run_down(w);
 	world_sum(w);
 	world_down(w);
+	kill_fini(w);
 	return true;
 }

@@ -24,7 +24,9 @@ static void world_emit(void *ctx, const struct iovec *iov, int iovcnt)
 		memcpy(packet + len, iov[i].iov_base, iov[i].iov_len);
 		len += (uint32_t)iov[i].iov_len;
 	}
+	kill_point(w); /* it is not sent */
 	check_emit(w, packet, len);
+	kill_point(w);
 }
 
 /* Is it over because it held the transmit buffer that others wait for? */
@@ -52,6 +54,7 @@ static void world_trace(void *ctx, uint32_t ri, uint8_t from, uint8_t to)
 		tcp_state_name(to));
 	if (from == TCP_FREE) {
 		check_born(w, f, ri);
+		kill_point(w);
 		return;
 	}
 	if (to == TCP_ESTABLISHED)
@@ -62,6 +65,7 @@ static void world_trace(void *ctx, uint32_t ri, uint8_t from, uint8_t to)
 	if (f->gone && from == TCP_SYN_RECEIVED && f->c.state == CLIENT_OPEN &&
 	    !f->excuse)
 		f->excuse = "half-open for too long";
+	kill_point(w);
 }
 
 static uint64_t world_clock(void *ctx)
@@ -114,7 +118,7 @@ void world_set_groups(struct world *w)
 	}
 }
 
-static void world_up_stack(struct world *w)
+static void world_up_arena(struct world *w)
 {
 	struct scenario *sc = &w->sc;
 	struct arena_sizes sizes = {
@@ -123,11 +127,6 @@ static void world_up_stack(struct world *w)
 		.rx_bytes = sc->rx_bytes,
 		.tx_bytes = sc->tx_bytes,
 	};
-	struct stack_ops ops = { .emit = world_emit,
-				 .trace = world_trace,
-				 .ctx = w };
-	struct stack_limits limits;
-
 	if (arena_create(&w->arena, NULL, &sizes) < 0)
 		sim_fail(w, "arena_create failed");
 	for (int i = 0; i < 4; i++)
@@ -136,6 +135,17 @@ static void world_up_stack(struct world *w)
 	memcpy(w->arena.header->vips[0].bytes, world_vip4, 4);
 	w->arena.header->vips[1].family = 6;
 	memcpy(w->arena.header->vips[1].bytes, world_vip6, 16);
+	w->arena.header->check = arena_header_check(w->arena.header);
+}
+
+static void world_up_stack(struct world *w)
+{
+	struct scenario *sc = &w->sc;
+	struct stack_ops ops = { .emit = world_emit,
+				 .trace = world_trace,
+				 .ctx = w };
+	struct stack_limits limits;
+
 	if (shard_init(&w->shard, &w->arena, 0, w->now_us) < 0)
 		sim_fail(w, "shard_init failed");
 	stack_limits_init(&limits, 1500);
@@ -163,19 +173,50 @@ static void world_up_links(struct world *w)
 	}
 }
 
-void world_up(struct world *w)
+void world_process_up(struct world *w)
 {
 	const struct groups_ops ops = { .clock = world_clock,
 					.turn_end = world_turn_end,
 					.ctx = w };
 
-	w->now_us = w->ticked_at_us = w->sc.start_us;
-	w->rng = rng_part(w->sc.seed, 1);
-	log_set_sink(world_no_log, w);
+	w->ticked_at_us = w->now_us;
+	w->shared_count = 0;
+	w->frames_out = 0;
 	world_up_stack(w);
 	w->base = event_base_new();
 	groups_init(&w->gs, w->st, w->base, &ops, 1, rng_next(&w->rng));
 	world_set_groups(w);
+}
+
+void world_process_down(struct world *w)
+{
+	for (int i = 0; i < SC_COUNT; i++)
+		w->sum_stack[i] += counter_get(&w->st->counters[i]);
+	for (int i = 0; i < WC_COUNT; i++)
+		w->sum_worker[i] += counter_get(&w->gs.counters[i]);
+	groups_fini(&w->gs);
+	event_base_free(w->base);
+	stack_free(w->st);
+	shard_fini(&w->shard);
+	arena_close(&w->arena);
+	w->st = NULL;
+}
+
+uint64_t world_stack_counter(const struct world *w, enum stack_counter which)
+{
+	uint64_t sum = w->sum_stack[which];
+
+	return w->st ? sum + counter_get(&w->st->counters[which]) : sum;
+}
+
+void world_up(struct world *w)
+{
+	w->now_us = w->sc.start_us;
+	w->rng = rng_part(w->sc.seed, 1);
+	log_set_sink(world_no_log, w);
+	world_up_arena(w);
+	world_process_up(w);
+	kill_init(w);
 	world_up_links(w);
 	for (uint32_t i = 0; i < w->sc.n_procs; i++) {
 		struct proc *p = &w->procs[i];
@@ -205,10 +246,6 @@ void world_down(struct world *w)
 	free(w->heap);
 	for (uint32_t i = 0; i < w->sc.n_procs; i++)
 		backend_fini(&w->procs[i]);
-	groups_fini(&w->gs);
-	event_base_free(w->base);
-	stack_free(w->st);
-	shard_fini(&w->shard);
-	arena_close(&w->arena);
+	world_process_down(w);
 	log_set_sink(NULL, NULL);
 }

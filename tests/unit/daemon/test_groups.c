@@ -330,11 +330,15 @@ START_TEST(test_slot_is_not_used_again_while_a_record_names_it)
 	peer_reply(&a, 1, "");
 	slot = rig_rec(&c1)->slot;
 	peer_die(&a);
-	for (int i = 0; i < 254; i++) {
+	for (int i = 0; i < 300; i++) {
 		peer_attach(&b, 2);
 		ck_assert_uint_ne(gs.by_id[PEER_GROUP]->live[0]->slot, slot);
 		peer_die(&b);
 	}
+	/* But when records name all of them. */
+	for (uint32_t i = 1; i < GROUP_SLOTS; i++)
+		gs.by_id[PEER_GROUP]->slots[i].used = true;
+	gs.by_id[PEER_GROUP]->slot_last = slot - 1;
 	ck_assert_uint_eq(rig_rec(&c1)->slot, slot);
 	peer_attach(&b, 2);
 	ck_assert_uint_eq(gs.by_id[PEER_GROUP]->live[0]->slot, slot);

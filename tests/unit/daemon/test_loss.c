@@ -275,6 +275,8 @@ START_TEST(test_reply_that_does_not_fit_is_held_and_goes_on)
 			    .ackd = 3 };
 	peer_send(&a, f, bulk, sizeof(bulk));
 	ck_assert_uint_eq(peer_counter(WC_stream_stalled_tx), 1);
+	/* The request is not done before the last byte of it is ours. */
+	ck_assert_uint_eq(rig_rec(&c1)->rcv_off, 0);
 	peer_send(&a, (struct frame){ .type = FRAME_PING, .offset = 99 }, NULL,
 		  0);
 	peer_expect_nothing(&a);
@@ -288,6 +290,7 @@ START_TEST(test_reply_that_does_not_fit_is_held_and_goes_on)
 		peer_pump();
 	}
 	ck_assert_uint_eq(total, sizeof(bulk));
+	ck_assert_uint_eq(rig_rec(&c1)->rcv_off, 3);
 	do
 		ck_assert(peer_next(&a));
 	while (a.f.type == FRAME_CREDIT);
@@ -320,6 +323,86 @@ START_TEST(test_reply_at_a_position_is_taken_once)
 	peer_send(&a, f, "?", 1);
 	peer_expect(&a, FRAME_RESET);
 	rig_expect(&c1, TH_RST | TH_ACK);
+}
+END_TEST
+
+/* Its reply and its CLOSE come late: the request is another one's by now. */
+START_TEST(test_superseded_backend_neither_replies_nor_closes)
+{
+	static const uint8_t late[] = { FRAME_CLOSE, FRAME_FIN, FRAME_ABORT };
+	struct frame f;
+
+	peer_attach(&a, 1);
+	rig_connect(&c1, 1000);
+	peer_request(&c1, "get");
+	peer_expect_data(&a, "get", FRAME_F_FIRST);
+	f = (struct frame){ .type = FRAME_REPLY,
+			    .flags = FRAME_F_AT,
+			    .group = PEER_GROUP,
+			    .conn = a.f.conn };
+	peer_die(&a);
+	peer_attach(&b, 2);
+	peer_expect_data(&b, "get", FRAME_F_FIRST | FRAME_F_REDELIVERED);
+	peer_attach(&a, 1);
+	peer_send(&a, f, "late", 4);
+	peer_expect(&a, FRAME_RESET);
+	for (size_t i = 0; i < sizeof(late); i++) {
+		f.type = late[i];
+		peer_send(&a, f, NULL, 0);
+		peer_expect(&a, FRAME_RESET);
+		ck_assert_uint_eq(a.f.aux, ESTALE);
+	}
+	/* Lost as well, and still it is not a's again. */
+	peer_die(&b);
+	peer_expect_data(&a, "get", FRAME_F_FIRST | FRAME_F_REDELIVERED);
+	peer_reply(&a, 3, "done");
+	ck_assert_uint_eq(rig_expect(&c1, TH_ACK | TH_PSH)->ack, c1.snd_nxt);
+}
+END_TEST
+
+/* Its stream was lost like ours, but it was the last to have the connection. */
+START_TEST(test_returning_backend_takes_nothing_of_another_one)
+{
+	struct frame f;
+
+	peer_attach(&a, 1);
+	rig_connect(&c1, 1000);
+	peer_request(&c1, "1");
+	peer_expect_data(&a, "1", FRAME_F_FIRST);
+	f = (struct frame){ .type = FRAME_REPLY,
+			    .flags = FRAME_F_AT,
+			    .group = PEER_GROUP,
+			    .conn = a.f.conn };
+	peer_die(&a);
+	peer_attach(&b, 2);
+	peer_expect_data(&b, "1", FRAME_F_FIRST | FRAME_F_REDELIVERED);
+	peer_reply(&b, 1, "");
+	rig_expect(&c1, TH_ACK);
+	peer_die(&b);
+	peer_attach(&a, 1);
+	peer_send(&a, f, NULL, 0);
+	peer_expect(&a, FRAME_RESET);
+	ck_assert_uint_eq(a.f.aux, ESTALE);
+	peer_request(&c1, "2");
+	peer_expect_data(&a, "2", FRAME_F_FIRST);
+}
+END_TEST
+
+START_TEST(test_eof_is_flagged_when_it_comes_with_a_request_again)
+{
+	peer_attach(&a, 1);
+	rig_connect(&c1, 1000);
+	peer_request(&c1, "bye");
+	peer_expect_data(&a, "bye", FRAME_F_FIRST);
+	peer_fin(&c1);
+	peer_expect(&a, FRAME_EOF);
+	ck_assert_uint_eq(a.f.flags, 0);
+	peer_attach(&b, 2);
+	peer_die(&a);
+	peer_expect_data(&b, "bye", FRAME_F_FIRST | FRAME_F_REDELIVERED);
+	peer_expect(&b, FRAME_EOF);
+	ck_assert_uint_eq(b.f.flags, FRAME_F_REDELIVERED);
+	rig.seen = rig.n_out;
 }
 END_TEST
 
@@ -364,7 +447,10 @@ UNIT_MAIN("daemon/loss",
 		    test_eof_is_told_again_after_a_loss,
 		    test_eof_is_told_again_though_the_connection_became_active,
 		    test_held_syn_is_offered_to_another_after_a_loss,
-		    test_silent_backend_is_given_up),
+		    test_silent_backend_is_given_up,
+		    test_superseded_backend_neither_replies_nor_closes,
+		    test_returning_backend_takes_nothing_of_another_one,
+		    test_eof_is_flagged_when_it_comes_with_a_request_again),
 	  UNIT_CASE("credit", up, down,
 		    test_full_stream_makes_its_connections_wait,
 		    test_credit_is_sent_when_the_limit_grows,

@@ -58,7 +58,9 @@ START_TEST(test_unconfirmed_replies_are_sent_again)
 	ck_assert_uint_eq(f.aux, 3);
 	ck_assert_uint_eq(f.offset + f.ackd, 4);
 	ck_assert_mem_eq(payload, "two", 3);
-	/* The resynchronisation repeats the bare acknowledgement. */
+	f = fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
+	ck_assert_uint_eq(f.offset + f.ackd, 5);
+	/* The resynchronisation repeats it. */
 	f = fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
 	ck_assert_uint_eq(f.conn, 7);
 	ck_assert_uint_eq(f.offset, 5);
@@ -189,6 +191,9 @@ START_TEST(test_redelivery_is_trimmed_to_what_is_new)
 	ck_assert_int_eq(fake_recv_text(&k, &again, buf), 4);
 	fake_drop(&k.s[0]);
 	fake_reaccept(&k);
+	/* The acknowledgement that no PONG covered, and the resynchronisation. */
+	f = fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
+	ck_assert_uint_eq(f.offset + f.ackd, 2);
 	fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
 	fake_resumed(&k, &k.s[0]);
 	fake_first(&k.s[0], 7, 0, FRAME_F_REDELIVERED, "abcdefgh");
