@@ -12,6 +12,8 @@
 #include "stack/pmtu.h"
 #include "stack/recovery.h"
 
+/* So long nothing came of a client whose text beyond a gap is held. */
+#define SWEEP_GAP_US (10 * USEC_PER_SEC)
 #define SWEEP_TICK_US (10 * USEC_PER_MSEC)
 #define SWEEP_TICK_FEW_US (50 * USEC_PER_MSEC) /* when one slice is all */
 #define SWEEP_ROUND_US (4 * USEC_PER_SEC)
@@ -120,10 +122,22 @@ static bool sweep_may_probe(const struct conn *c)
 	return !c->b || (c->b->snd_una == c->b->snd_nxt && !c->b->life_at);
 }
 
+/*
+ * A client that left a gap and fell silent must not keep the pool throttled for
+ * others. One that lives sends again what it has not acknowledged (RFC 2018 8).
+ */
+static void sweep_beyond_gap(struct conn *c, uint64_t idle)
+{
+	if (c->b && c->b->ooo_chunks && c->st->pools[c->g->pool].throttled &&
+	    idle >= SWEEP_GAP_US)
+		rx_prune(c);
+}
+
 static void sweep_established(struct conn *c)
 {
 	uint64_t idle = timer_idle_us(c);
 
+	sweep_beyond_gap(c, idle);
 	pmtu_age(c);
 	if (c->g->idle_timeout_us && idle >= c->g->idle_timeout_us)
 		conn_abort(c, SC_conn_idle_closed, true);
