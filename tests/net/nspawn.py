@@ -14,8 +14,9 @@ What is mounted is mounted in a mount namespace of the test's process, and goes
 with it. The cgroup hierarchy is mounted anew there, as pure version 2, whatever
 the host uses: systemd needs it for the processes of its units, and does without
 controllers. All processes of the machine are in one cgroup: leaving the machine
-kills them all, and so does the death of the test (systemd-nspawn dies with it,
-and PID 1 with systemd-nspawn).
+kills them all. If the test dies, so does systemd-nspawn, as PID 1 of a namespace
+of its own, and everything in that namespace with it; the empty cgroups that are
+left then are removed by the next machine.
 
 Of the units only those run that a test needs: systemd-journald, and what was
 asked for. --register=no and --keep-unit: nobody here is systemd-machined.
@@ -32,7 +33,6 @@ import tempfile
 from pathlib import Path
 
 from harness import BUILD, libc, run, wait_for
-from killing import children_of
 from runner import Skip, die_with_parent
 
 CLONE_NEWNS = 0x00020000
@@ -80,6 +80,9 @@ class Machine:
     def mount_cgroup(self):
         run("umount", "-R", CGROUP, check=False)
         run("mount", "-t", "cgroup2", "cgroup2", CGROUP)
+        for left in CGROUP.glob("xtcpd-test-*"):
+            if not Path(f"/proc/{left.name.rsplit('-', 1)[1]}").exists():
+                self.remove_cgroups(left)
         self.cgroup.mkdir()
 
     def prepare(self):
@@ -120,7 +123,8 @@ class Machine:
             (self.cgroup / "cgroup.procs").write_text("0")
         self.console = tempfile.NamedTemporaryFile(mode="w+", prefix="log-")
         self.nspawn = subprocess.Popen(
-            ["systemd-nspawn", "--quiet", f"--directory={self.root}",
+            ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
+             "systemd-nspawn", "--quiet", f"--directory={self.root}",
              f"--machine={self.name}", "--register=no", "--keep-unit",
              "--private-network", "--boot", "--console=pipe",
              "--link-journal=no", "--resolv-conf=off", "--timezone=off",
@@ -145,14 +149,14 @@ class Machine:
             return f.read()[-3000:]
 
     def find_leader(self):
-        """The process that is PID 1 in a namespace below ours."""
+        """The process that is PID 1 in there, and not systemd-nspawn any more."""
         self.check_alive()
-        for child in children_of(self.nspawn.pid):
+        for pid in self.processes():
             with contextlib.suppress(OSError):
-                status = Path(f"/proc/{child}/status").read_text()
+                status = Path(f"/proc/{pid}/status").read_text()
                 pids = status.split("NSpid:")[1].split("\n")[0].split()
-                if pids[-1] == "1" and "systemd" in status.splitlines()[0]:
-                    return child
+                if pids[-1] == "1" and status.startswith("Name:\tsystemd\n"):
+                    return pid
         return None
 
     def state(self):
@@ -211,21 +215,16 @@ class Machine:
             self.nspawn.wait()
             self.console.close()
         wait_for("its processes are gone", lambda: not self.processes())
-        self.remove_cgroups()
+        wait_for("its cgroups are gone",
+                 lambda: self.remove_cgroups(self.cgroup))
         run("umount", "-l", self.root)
         run("umount", "-l", self.scratch)
         os.rmdir(self.scratch)
 
-    def remove_cgroups(self):
-        for folder, _, _ in os.walk(self.cgroup, topdown=False):
-            # a zombie may stay for a moment more
-            wait_for(f"{folder} is empty",
-                     lambda f=folder: self.try_rmdir(f))
-
     @staticmethod
-    def try_rmdir(folder):
-        try:
-            os.rmdir(folder)
-        except OSError:
-            return False
-        return True
+    def remove_cgroups(top):
+        """Whether they are gone: a zombie holds one for a moment."""
+        for folder, _, _ in os.walk(top, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+        return not top.exists()
