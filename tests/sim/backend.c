@@ -106,6 +106,7 @@ static void pstream_open(struct world *w, struct proc *p, struct pstream *s)
 		.pid = p->no + 1,
 		.max_payload = FRAME_PAYLOAD_MAX,
 		.stream_credit_bytes = p->conf.credit,
+		.resumes = p->keep.resume,
 	};
 	int fds[2], err;
 

@@ -86,6 +86,7 @@ struct keep {
 	uint32_t since; /* bytes after it */
 	bool pinged; /* its PONG is awaited */
 	bool resume; /* the stream was lost: v goes first */
+	bool resumed; /* all of it went, but no PONG came yet */
 };
 
 struct proc {

@@ -26,8 +26,13 @@ static void pconn_say(struct world *w, struct proc *p, struct pconn *pc,
 			     .group = SIM_GROUP_ID,
 			     .conn = f->conn_id };
 
+	if (p->conf.at && type != FRAME_ACCEPT) {
+		out.flags = FRAME_F_AT;
+		out.aux = (uint32_t)pc->sent;
+	}
 	pstream_frame(pc->stream, &out, NULL, 0);
 	keep_frame(p, &(struct kept){ .conn_id = f->conn_id,
+				      .pos = pc->sent,
 				      .flow = f->no,
 				      .type = type });
 	sim_say(w, "backend %u: %s for #%u", p->no, frame_type_name(type),

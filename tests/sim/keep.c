@@ -8,18 +8,21 @@
  *	PONG --------------------> keep_pong: these are forgotten
  *	another stream ----------> keep_resume: what is left goes again, in
  *	                           order and within the credit, then an empty
- *	                           REPLY for each connection
+ *	                           REPLY for each connection, then a PING
  *
- * Until all is sent again the process says nothing else of connections.
+ * Until the PONG to that the process says nothing else of connections, and is
+ * told of none.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "sim.h"
 
-static void keep_ping(struct proc *p)
+static void keep_ping(struct proc *p, uint8_t flags)
 {
-	struct frame f = { .type = FRAME_PING, .group = SIM_GROUP_ID };
+	struct frame f = { .type = FRAME_PING,
+			   .flags = flags,
+			   .group = SIM_GROUP_ID };
 	struct keep *k = &p->keep;
 
 	f.offset = ++k->pings;
@@ -43,7 +46,7 @@ void keep_frame(struct proc *p, const struct kept *what)
 	k->sent = k->n;
 	k->since += FRAME_HEADER_BYTES + what->len;
 	if (!k->pinged && k->since >= p->conf.ping_bytes)
-		keep_ping(p);
+		keep_ping(p, 0);
 }
 
 void keep_pong(struct world *w, struct proc *p, uint64_t offset)
@@ -54,13 +57,21 @@ void keep_pong(struct world *w, struct proc *p, uint64_t offset)
 		sim_fail(w, "a PONG that nobody asked for");
 	k->n -= k->ping_covers;
 	k->sent -= k->ping_covers;
-	memmove(k->v, k->v + k->ping_covers, k->n * sizeof(*k->v));
+	if (k->ping_covers)
+		memmove(k->v, k->v + k->ping_covers, k->n * sizeof(*k->v));
 	k->pinged = false;
+	if (!k->resumed)
+		return;
+	k->resumed = false;
+	sim_count(w, SIM_resumed);
+	sim_say(w, "backend %u goes on", p->no);
+	proc_arm(w, p, w->now_us + 1);
 }
 
 bool keep_is_open(const struct proc *p)
 {
-	return !p->conf.resume || (p->streams[0].fd >= 0 && !p->keep.resume);
+	return !p->conf.resume ||
+	       (p->streams[0].fd >= 0 && !p->keep.resume && !p->keep.resumed);
 }
 
 void keep_lost(struct proc *p)
@@ -70,6 +81,7 @@ void keep_lost(struct proc *p)
 	k->pinged = false;
 	k->sent = 0;
 	k->since = 0;
+	k->resumed = false;
 	k->resume = true;
 }
 
@@ -86,7 +98,7 @@ static void keep_send(struct world *w, struct proc *p, const struct kept *what)
 			   .group = SIM_GROUP_ID,
 			   .conn = what->conn_id };
 
-	if (what->type == FRAME_REPLY) {
+	if (what->type != FRAME_ACCEPT) {
 		f.flags = FRAME_F_AT;
 		f.offset = what->offset;
 		f.ackd = what->ackd;
@@ -138,8 +150,6 @@ void keep_resume(struct world *w, struct proc *p)
 		return;
 	keep_resync(w, p);
 	k->resume = false;
-	sim_count(w, SIM_resumed);
-	sim_say(w, "backend %u goes on", p->no);
-	if (k->n)
-		keep_ping(p);
+	k->resumed = true;
+	keep_ping(p, FRAME_F_RESUMED);
 }
