@@ -24,10 +24,10 @@ import harness
 import packet
 from harness import (
     VIP4, Control, Echod, Net, Xtcpd, backends, connect, equal, msgclient,
-    recv_exactly, wait_attached, wait_for)
+    recv_exactly, wait_attached)
 from overload import (
     METRICS, MIB, Taker, Watch, begin, budget, connects, exchange, finish,
-    flood_of, fresh_client, hostile_packets, scrape, small_client)
+    flood_of, fresh_client, hostile_packets, scrape, small_client, wait_for)
 from peer import PEER4, Wire
 from runner import note
 
@@ -92,7 +92,7 @@ def pool_full(workers):
             for s in set(socks.values()) - heard:
                 equal(recv_exactly(s, 9), b"meanwhile")
             wait_for("all has arrived", lambda: app.held() == n * each or
-                     app.error, within=60)
+                     app.error)
             app.check()
             for i, s in socks.items():
                 conn = app.clients[s.getsockname()]
@@ -593,6 +593,10 @@ def test_lists_that_nobody_reads():
             w.settled()
         served(d)
 
+
+for name, test in list(globals().items()):
+    if name.startswith("test_"):
+        harness.timeout(200)(test)
 
 if __name__ == "__main__":
     harness.main(globals())
