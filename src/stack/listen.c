@@ -129,6 +129,11 @@ static uint32_t listen_recs_max(const struct stack *st)
 	return max ? min_u32(max, st->sh->n_recs) : st->sh->n_recs;
 }
 
+static bool listen_has_record(const struct stack *st)
+{
+	return bitmap_used_count(&st->sh->rec_map) < listen_recs_max(st);
+}
+
 /*
  * RFC 9293 keeps TIME-WAIT against old duplicates; what is left of a connection
  * is worth less than a new one. Looks at some records, on from where it looked
@@ -159,12 +164,13 @@ static bool listen_new(struct stack *st, const struct stack_group *g,
 		       const struct seg *seg, uint64_t now_us,
 		       struct conn *ret_conn)
 {
-	bool room = bitmap_used_count(&st->sh->rec_map) < listen_recs_max(st) ||
-		    listen_end_time_wait(st, now_us);
-	uint32_t ri =
-		room ? shard_rec_new(st->sh, &seg->tuple, seg->hash) : NIL;
+	uint32_t ri = NIL;
 	struct rec *r;
 
+	/* When the limit was lowered, one that ends may not be enough. */
+	if (listen_has_record(st) ||
+	    (listen_end_time_wait(st, now_us) && listen_has_record(st)))
+		ri = shard_rec_new(st->sh, &seg->tuple, seg->hash);
 	if (ri == NIL) {
 		stack_count(st, SC_drop_no_record);
 		return false;

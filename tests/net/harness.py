@@ -439,13 +439,13 @@ def streams_up(daemon, group=None):
     return sum(b["streams_up"] for b in backends(daemon, group))
 
 
-def wait_attached(daemon, n=1, group=None):
+def wait_attached(daemon, n=1, group=None, within=WAIT_S):
     """n backends are there, each with a stream to every worker."""
     def attached():
         up = [b for b in backends(daemon, group)
               if b["streams_up"] >= daemon.workers]
         return len(up) >= n
-    wait_for(f"{n} backends attached", attached)
+    wait_for(f"{n} backends attached", attached, within)
 
 
 # --- clients

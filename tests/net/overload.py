@@ -11,7 +11,6 @@ budget of doc/architecture.md section 10, computed here from the configuration.
 
 import contextlib
 import errno
-import functools
 import random
 import re
 import select
@@ -34,7 +33,7 @@ from runner import note  # noqa: E402
 
 METRICS = 9464
 # Load slows down whoever waits for its end, too.
-wait_for = functools.partial(harness.wait_for, within=60)
+WITHIN_S = 60
 
 KIB, MIB = 1024, 1024 * 1024
 CHUNK, CHUNK_DESC = 512, 16
@@ -44,6 +43,10 @@ KEPT_MIB = 4
 SAMPLE_S = 0.05
 # A sanitizer has memory of its own, and keeps what was freed.
 MEASURED = not re.search("asan|tsan", BUILD.name)
+
+
+def wait_for(what, condition, within=WITHIN_S):
+    return harness.wait_for(what, condition, within)
 
 
 def rss(pid):
@@ -56,6 +59,10 @@ def size(text):
     """"16M" as bytes."""
     unit = {"K": KIB, "M": MIB, "G": 1024 * MIB}.get(str(text)[-1:])
     return int(str(text)[:-1]) * unit if unit else int(text)
+
+
+def wait_attached(d, n=1, group=None):
+    harness.wait_attached(d, n, group, WITHIN_S)
 
 
 @dataclass
@@ -141,7 +148,7 @@ class Watch:
                 held[p["name"]] = p
         return held
 
-    def settled(self, within=60):
+    def settled(self, within=WITHIN_S):
         """Nothing is held any more, and the memory is back."""
         wait_for("nothing is held", lambda: not self.is_quiet(), within)
         if not MEASURED:

@@ -24,10 +24,11 @@ import harness
 import packet
 from harness import (
     VIP4, Control, Echod, Net, Xtcpd, backends, connect, equal, msgclient,
-    recv_exactly, wait_attached)
+    recv_exactly)
 from overload import (
     METRICS, MIB, Taker, Watch, begin, budget, connects, exchange, finish,
-    flood_of, fresh_client, hostile_packets, scrape, small_client, wait_for)
+    flood_of, fresh_client, hostile_packets, scrape, small_client,
+    wait_attached, wait_for)
 from peer import PEER4, Wire
 from runner import note
 
@@ -309,7 +310,7 @@ def flood(cookies):
             for i, src in enumerate(sources):
                 wire.send(syn(src, 1024 + i, i << 16))
                 if i % 100 == 0:
-                    wire.echo()
+                    wire.echo(within=60)
             info = d.ask("show info")["connections"]
             if info["half_open"] > 500:
                 raise AssertionError(f"half open: {info}")
@@ -333,7 +334,7 @@ def flood(cookies):
                     src, VIP4, 1024 + i, PORT, flags="R",
                     seq=(i << 16) + 1)))
                 if i % 100 == 0:
-                    wire.echo()
+                    wire.echo(within=60)
             wait_for("no handshake is left", lambda:
                      d.ask("show info")["connections"]["half_open"] == 0)
             if cookies == "never":
@@ -369,7 +370,7 @@ def saturated(workers):
         with Watch(d, limit) as w:
             begun = d.counter("tun_packets_in")
             with flood_of(hostile_packets(old[0].getsockname(), PORT), 2):
-                while len(done) < 200 or not lost(d):
+                while len(done) < 500 or not lost(d):
                     took = time.monotonic()
                     done.append(scrape(METRICS))
                     longest = max(longest, time.monotonic() - took)

@@ -152,6 +152,21 @@ START_TEST(test_time_wait_makes_room_where_there_are_no_cookies)
 }
 END_TEST
 
+START_TEST(test_time_wait_makes_no_room_beyond_a_limit_that_was_lowered)
+{
+	struct rig_client cl = { 0 };
+
+	rig.st->limits.syn_cookies = STACK_COOKIES_NEVER;
+	fill_arena(64, true);
+	rig.st->limits.recs_max = 60;
+	syn(&cl, 2000, 1);
+	rig_expect_nothing();
+	ck_assert_uint_eq(rig_counter(SC_drop_no_record), 1);
+	ck_assert_uint_eq(rig.st->established, 63);
+	ck_assert_uint_eq(rig.st->half_open, 0);
+}
+END_TEST
+
 START_TEST(test_open_connections_make_no_room)
 {
 	struct rig_client cl = { 0 };
@@ -642,6 +657,7 @@ UNIT_MAIN(
 		  test_half_open_limit_turns_to_cookies_elsewhere,
 		  test_time_wait_makes_room_when_records_have_run_out,
 		  test_time_wait_makes_room_where_there_are_no_cookies,
+		  test_time_wait_makes_no_room_beyond_a_limit_that_was_lowered,
 		  test_open_connections_make_no_room,
 		  test_half_open_per_source_spares_the_others,
 		  test_half_open_per_source_drops_where_the_application_accepts,
