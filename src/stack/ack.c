@@ -258,8 +258,8 @@ void ack_recover(struct conn *c)
 		ack_raise(c, ack_data_end(c));
 	b->ack_at = 0;
 	ack_hold(c);
-	if (b->rcv_ack != b->rcv_acked || b->flags & BLK_WINDOW_HELD)
-		conn_mark(c, BLK_ACK_NOW);
+	/* The last one's state was written before it left, or did not. */
+	conn_mark(c, BLK_ACK_NOW);
 }
 
 void ack_released(struct conn *c)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """Backends: how connections are shared out, and what becomes of their loss."""
-# tsan: yes
+# builds: gcc asan tsan
 
 import errno
 import os

@@ -5,7 +5,7 @@
 Backends and their loss are in test_backends.py, the operator's side in
 test_operation.py.
 """
-# tsan: yes
+# builds: gcc asan tsan
 
 import os
 import socket

@@ -6,7 +6,7 @@ examples/ledger is the application that keeps offsets: kernel clients send it
 bookings, a few at a time, and check each answer; in the end its log must have
 each booking once. tests/tools/onced is one that keeps none.
 """
-# tsan: yes
+# builds: gcc asan tsan
 
 import os
 import random

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 """The operator's side: xtcpctl, reload, metrics, capture, start and stop."""
-# tsan: yes
+# builds: gcc asan tsan
 
 import contextlib
 import json

@@ -6,7 +6,7 @@ In each test clients of a group "other" go on exchanging messages over a backend
 stream that xtcpd dialled. still() says that they do, on the same connections
 and over the same streams.
 """
-# tsan: yes
+# builds: gcc asan tsan
 
 import contextlib
 import os

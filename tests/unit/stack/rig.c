@@ -162,6 +162,19 @@ void rig_group_remove(uint16_t id)
 			stack_abort(rig.st, ri, rig.now_us);
 }
 
+/* A process begins on the arena. */
+static void rig_start(void)
+{
+	const struct stack_ops ops = { .emit = rig_emit };
+	struct stack_limits limits;
+
+	ck_assert_int_eq(shard_init(&rig.shard, &rig.arena, 0, rig.now_us), 0);
+	stack_limits_init(&limits, 1500);
+	rig.st = stack_new(&rig.shard, 1, &ops, &limits, rig.now_us);
+	stack_pool_set(rig.st, 0, 1 << 20, 90, 75);
+	rig_group();
+}
+
 void rig_up(void)
 {
 	struct arena_sizes sizes = {
@@ -170,8 +183,6 @@ void rig_up(void)
 		.rx_bytes = 1 << 20,
 		.tx_bytes = 1 << 20,
 	};
-	struct stack_ops ops = { .emit = rig_emit };
-	struct stack_limits limits;
 
 	memset(&rig, 0, sizeof(rig));
 	rig.now_us = 1000000;
@@ -180,10 +191,6 @@ void rig_up(void)
 	memcpy(rig.arena.header->vips[0].bytes, rig_vip4, 4);
 	rig.arena.header->vips[1].family = 6;
 	memcpy(rig.arena.header->vips[1].bytes, rig_vip6, 16);
-	ck_assert_int_eq(shard_init(&rig.shard, &rig.arena, 0, rig.now_us), 0);
-	stack_limits_init(&limits, 1500);
-	rig.st = stack_new(&rig.shard, 1, &ops, &limits, rig.now_us);
-	stack_pool_set(rig.st, 0, 1 << 20, 90, 75);
 	rig.group = (struct stack_group){
 		.id = 1,
 		.port = RIG_PORT,
@@ -192,7 +199,17 @@ void rig_up(void)
 		.user_timeout_us = 30000000,
 		.shared_count = &rig.shared_count,
 	};
-	rig_group();
+	rig_start();
+}
+
+void rig_kill(void)
+{
+	stack_free(rig.st);
+	shard_fini(&rig.shard);
+	atomic_store(&rig.shared_count, 0);
+	rig_start();
+	stack_recover(rig.st, rig.now_us);
+	rig.seen = rig.n_out;
 }
 
 void rig_down(void)

@@ -79,6 +79,11 @@ extern uint32_t rig_max_connections;
 /* Fixture: group 1 on RIG_PORT, deferred, ack-window 0, pool 0 of 1 MiB. */
 void rig_up(void);
 void rig_down(void);
+/*
+ * Another process on the same arena, with nothing flushed since the last
+ * segment: what it sends is what it has to send because of the kill.
+ */
+void rig_kill(void);
 /* Apply rig.group after a change. */
 void rig_group(void);
 

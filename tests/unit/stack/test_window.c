@@ -119,10 +119,48 @@ START_TEST(test_small_requests_do_not_keep_the_block)
 }
 END_TEST
 
-UNIT_MAIN("stack/window",
-	  UNIT_CASE("window", up, down,
-		    test_window_grows_for_a_sender_that_uses_it_up,
-		    test_window_stays_for_a_sender_that_is_slow,
-		    test_window_that_grew_is_there_after_a_rest,
-		    test_bulk_keeps_the_block_until_it_was_idle_for_an_rto,
-		    test_small_requests_do_not_keep_the_block))
+/* All that keeps the pool throttled is beyond a gap that nobody fills. */
+START_TEST(test_a_silent_client_with_a_gap_does_not_keep_a_pool_throttled)
+{
+	static char data[SEGMENT];
+	struct rig_client silent = { 0 }, other = { 0 };
+	const struct stack_pool *pool = &rig.st->pools[0];
+	uint32_t at = 1;
+
+	stack_pool_set(rig.st, 0, 64 * 512, 60, 30);
+	rig_connect(&silent, 1000);
+	rig_connect(&other, 1001);
+	for (; pool->ooo_chunks < 28; at += SEGMENT)
+		rig_input(&silent,
+			  &(struct rig_seg){ .flags = TH_ACK,
+					     .seq = silent.iss + 1 + at,
+					     .ack = silent.rcv_nxt,
+					     .data = data,
+					     .len = SEGMENT });
+	while (!pool->throttled)
+		rig_send_bytes(&other, data, SEGMENT);
+	while (rig_deliver(&other, data, SEGMENT))
+		;
+	rig_settle(&other);
+	ck_assert(pool->throttled);
+	rig_pass_us(20 * 1000000);
+	ck_assert(!pool->throttled);
+	ck_assert_uint_eq(pool->ooo_chunks, 0);
+	ck_assert_uint_gt(rig_counter(SC_ooo_pruned), 0);
+	rig.seen = rig.n_out;
+	/* What it left is no loss: it sends again, and is heard. */
+	rig_send_bytes(&silent, data, SEGMENT);
+	ck_assert_uint_eq(rig_deliver(&silent, data, SEGMENT), SEGMENT);
+}
+END_TEST
+
+UNIT_MAIN(
+	"stack/window",
+	UNIT_CASE(
+		"window", up, down,
+		test_window_grows_for_a_sender_that_uses_it_up,
+		test_window_stays_for_a_sender_that_is_slow,
+		test_window_that_grew_is_there_after_a_rest,
+		test_bulk_keeps_the_block_until_it_was_idle_for_an_rto,
+		test_small_requests_do_not_keep_the_block,
+		test_a_silent_client_with_a_gap_does_not_keep_a_pool_throttled))
