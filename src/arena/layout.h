@@ -397,7 +397,8 @@ struct shard_layout {
 /* What a worker keeps for its shard, on a cache line of its own (I4). */
 struct arena_shard {
 	uint32_t recs_high; /* no record at or above was ever in use */
-	uint32_t pad[15];
+	uint32_t began; /* a process has worked on it */
+	uint32_t pad[14];
 };
 
 struct arena_header {

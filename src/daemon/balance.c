@@ -72,9 +72,16 @@ static bool balance_holds(const struct group *g, const struct bstream *s,
 	       frame_conn_generation(s->held.conn) == rec->generation;
 }
 
+/* What some backend was given before xtcpd began anew, and did not yet do. */
+static bool balance_was_given(const struct blk *blk)
+{
+	return blk && seq_gt(blk->rcv_redlv, blk->rcv_app);
+}
+
 /*
  * xtcpd began anew, and the backend that has the connection is on its way back:
- * what it has in hand, or keeps for the connection, is not for another one.
+ * what it has in hand, or keeps for the connection, is not for another one,
+ * nor is the end of the client's stream, which lets it forget the connection.
  */
 static uint64_t balance_awaited(const struct group *g, const struct rec *rec,
 				const struct blk *blk)
@@ -83,21 +90,22 @@ static uint64_t balance_awaited(const struct group *g, const struct rec *rec,
 
 	if (!owner || g->gs->now_us >= g->grace_until_us)
 		return 0;
-	if (g->balance != CONF_BALANCE_STICKY &&
-	    !(blk && seq_gt(blk->rcv_redlv, blk->rcv_app)))
+	if (g->balance != CONF_BALANCE_STICKY && !balance_was_given(blk) &&
+	    !(rec->flags & REC_FIN_RCVD))
 		return 0;
 	return owner;
 }
 
 /*
- * Must the connection stay with cur? While a request is in hand there, or
- * part of a reply: what another one replied would overtake it.
+ * Must the connection stay with cur? While a request is in hand there, also
+ * one from before xtcpd began anew, or part of a reply: what another one replied
+ * would overtake it.
  */
 static bool balance_is_held(const struct group *g, const struct bstream *cur,
 			    const struct rec *rec, const struct blk *blk)
 {
 	return (blk && blk->app_flags & APP_INFLIGHT) ||
-	       balance_holds(g, cur, rec);
+	       balance_was_given(blk) || balance_holds(g, cur, rec);
 }
 
 /* It stays with its backend, but for one that is to be vacated. */

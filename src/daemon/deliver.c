@@ -254,6 +254,7 @@ static int deliver_open(struct delivery *d)
 	struct bstream *s = balance_route(d->g, d->rec, d->blk);
 	struct frame_addr addr;
 	struct iovec iov = { &addr, sizeof(addr) };
+	struct stack_conn_info info;
 
 	if (!s)
 		return deliver_wait(d, NULL);
@@ -262,6 +263,8 @@ static int deliver_open(struct delivery *d)
 		return deliver_wait(d, s);
 	if (d->rec->state == TCP_SYN_HELD)
 		f.flags |= FRAME_F_WAITS;
+	stack_conn_info(d->g->gs->st, d->ri, d->g->gs->now_us, &info);
+	f.offset = info.rcv_acked;
 	deliver_fill(d->g, d->ri, &f, &addr);
 	bstream_send(s, &f, &iov, 1);
 	deliver_told(d->g, d->rec, &addr);

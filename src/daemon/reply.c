@@ -90,8 +90,12 @@ static bool reply_owns(const struct reply *r)
 {
 	const struct group_slot *slot = &r->g->slots[r->rec->slot];
 
-	if (slot->stream == r->s)
+	if (slot->stream == r->s) {
+		/* Bound to it but not yet told: it knows from before. */
+		if (r->f->flags & FRAME_F_AT)
+			r->rec->flags |= REC_TOLD;
 		return true;
+	}
 	if (slot->owner != r->s->backend->owner &&
 	    (slot->stream || slot->owner))
 		return false;

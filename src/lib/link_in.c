@@ -288,7 +288,7 @@ static bool link_is_same(const struct link *l, const struct conn *c,
 	if (c->family != in->family || c->remote_port != in->remote_port ||
 	    memcmp(c->remote, in->remote, sizeof(c->remote)) != 0)
 		return false;
-	if (f->type != FRAME_OPEN && f->offset > conn_rcv_pos(c))
+	if (f->offset > conn_rcv_pos(c))
 		return false; /* acknowledged elsewhere */
 	return !l->resume || in->next <= c->snd_pos; /* replied elsewhere */
 }
@@ -324,7 +324,7 @@ static struct conn *link_introduce(struct link *l, const struct frame *f,
 		c->family = in->family;
 		c->remote_port = in->remote_port;
 		memcpy(c->remote, in->remote, sizeof(c->remote));
-		c->acked = f->type == FRAME_OPEN ? 0 : f->offset;
+		c->acked = f->offset;
 		c->snd_pos = in->next;
 		conn_queue_push(&g->conns, &g->accept, c);
 	}

@@ -136,7 +136,7 @@
 	  "aux is a negative errno's magnitude, payload a line of text")      \
 	F(CREDIT, 5, E, 0, 0, "grants more payload bytes (see Credit)")       \
 	F(OPEN, 16, B, 48, 48,                                                \
-	  "a connection: waiting for ACCEPT, or announced")                   \
+	  "a connection, at position offset: it waits, or is announced")      \
 	F(DATA, 17, B, 1, FRAME_PAYLOAD_MAX,                                  \
 	  "bytes of the client, from position offset")                        \
 	F(EOF, 18, B, 0, 48,                                                  \

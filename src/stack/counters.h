@@ -126,6 +126,7 @@
 	C(drop_tcp_options, "segments dropped: malformed options")                \
 	C(drop_icmp_checksum, "ICMP messages dropped: checksum")                  \
 	C(drop_no_conn, "segments for no connection, answered with a RST")        \
+	C(drop_quiet, "segments for no connection, soon after a restart")         \
 	C(drop_window, "segments outside the window")                             \
 	C(drop_no_ack, "segments without ACK")                                    \
 	C(drop_ack_range, "segments that acknowledge what was not sent")          \

@@ -478,6 +478,10 @@ void listen_input(struct stack *st, const struct seg *seg, uint64_t now_us)
 	/* CLOSED and LISTEN: 3.10.7.1, 3.10.7.2 first to third. */
 	if (seg->flags & TH_RST || listen_cookie(st, seg, now_us))
 		return;
+	if (now_us < st->quiet_until_us) {
+		stack_count(st, SC_drop_quiet);
+		return;
+	}
 	stack_count(st, SC_drop_no_conn);
 	respond_reset(st, seg);
 }

@@ -28,9 +28,17 @@
 #include "arena/recover.h"
 
 #include "base/bytes.h"
+#include "base/units.h"
 #include "stack/cc.h"
 #include "stack/cookie.h"
 #include "stack/recovery.h"
+
+/*
+ * A client that got a cookie is connected, and the segment that shows it may be
+ * lost while nobody reads, or behind the next one: that is no reason for a RST.
+ * It comes again within an RTO or two.
+ */
+#define RECOVER_QUIET_US (3 * USEC_PER_SEC)
 
 /* What is of the moment: lists, and what the next flush was to do. */
 #define RECOVER_FLAGS_OLD                                              \
@@ -260,6 +268,9 @@ uint32_t stack_recover(struct stack *st, uint64_t now_us)
 	/* Those of the process before may come back, also to an empty arena. */
 	if (st->limits.syn_cookies != STACK_COOKIES_NEVER)
 		st->cookies_until_us = now_us + COOKIE_LIFE_US;
+	if (sh->state->began)
+		st->quiet_until_us = now_us + RECOVER_QUIET_US;
+	sh->state->began = 1;
 	if (!shard_rebuild(sh, now_us, recover_on_torn, st))
 		return 0;
 	for (uint32_t ri = bitmap_next_used(&sh->rec_map, 0); ri != BITMAP_NONE;

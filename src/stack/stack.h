@@ -189,6 +189,7 @@ struct stack {
 	uint32_t dirty_head, dirty_tail; /* blocks with output */
 	uint32_t half_open;
 	uint64_t cookies_until_us; /* a cookie that was sent may come back */
+	uint64_t quiet_until_us; /* no RST says "no connection": recover.c */
 	struct source_table half_open_sources;
 	struct source_table conn_sources; /* from the first max_per_source on */
 	uint32_t established, time_wait; /* gauges */

@@ -221,8 +221,7 @@ static bool pconn_is_same(struct world *w, const struct proc *p,
 {
 	if (!p->conf.resume || !pc->stream || pc->conn_id != in->conn)
 		return false;
-	if (in->type == FRAME_OPEN ||
-	    (in->offset <= pc->got && una + in->aux <= pc->sent))
+	if (in->offset <= pc->got && una + in->aux <= pc->sent)
 		return true;
 	if (!w->sc.deaths && w->sc.balance == CONF_BALANCE_STICKY)
 		sim_fail(w, "another one spoke for a connection");

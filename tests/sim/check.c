@@ -159,9 +159,12 @@ static void check_ack(struct world *w, struct flow *f, const struct wire *s)
 }
 
 /* By a process that was killed before it could say so. */
-static bool check_was_promised(const struct flow *f, uint32_t edge,
-			       uint32_t shift)
+static bool check_was_promised(const struct world *w, const struct flow *f,
+			       uint32_t edge, uint32_t shift)
 {
+	/* By the SYN-ACK of a cookie, which its record's did not repeat. */
+	if (f->edge_of_synack && check_has_cookies(w))
+		return true;
 	return f->promised_set &&
 	       (int32_t)(edge - f->promised) <
 		       (int32_t)(REC_ADV_UNIT + (1u << shift));
@@ -183,7 +186,7 @@ static void check_window(struct world *w, struct flow *f, const struct wire *s)
 			 (int32_t)(f->edge - edge));
 	/* Rounding up (to the scale, to a record's unit) is no new promise. */
 	if (f->edge_set && edge - f->edge >= REC_ADV_UNIT + (1u << shift) &&
-	    r && r->block != NIL && !check_was_promised(f, edge, shift)) {
+	    r && r->block != NIL && !check_was_promised(w, f, edge, shift)) {
 		promised = edge - w->shard.blks[r->block].rcv_nxt;
 		room = pool->limit_chunks > pool->used_chunks
 			       ? pool->limit_chunks - pool->used_chunks
@@ -196,6 +199,7 @@ static void check_window(struct world *w, struct flow *f, const struct wire *s)
 	}
 	f->edge = edge;
 	f->edge_set = true;
+	f->edge_of_synack = s->flags & WF_SYN;
 }
 
 static void check_timestamp(struct world *w, struct flow *f,

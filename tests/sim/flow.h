@@ -72,7 +72,7 @@ struct flow {
 	bool fin_acked;
 	uint64_t wire_sent; /* reply bytes, at least once */
 	uint32_t edge; /* right edge of its window, a sequence number */
-	bool edge_set;
+	bool edge_set, edge_of_synack;
 	uint32_t promised; /* likewise, by a process before this one */
 	bool promised_set;
 	uint32_t last_tsval, last_tsecr;

@@ -30,7 +30,6 @@
 
 #include "arena/recover.h"
 #include "base/seq.h"
-#include "daemon/loss.h"
 #include "sim.h"
 
 /* Of the stack's callbacks, when it is killed in a step. */
@@ -187,9 +186,7 @@ static void kill_revive(struct world *w)
 
 	kill_adopt(w);
 	k->dead = false;
-	world_process_up(w);
-	taken = stack_recover(w->st, w->now_us);
-	loss_recovered(&w->gs);
+	taken = world_process_up(w);
 	sim_say(w, "xtcpd is back and has %u connections", taken);
 	check_recovered(w, taken);
 	/* What waited comes with the next step. */

@@ -258,8 +258,11 @@ void world_at(struct world *w, uint64_t at_us, enum event_kind kind,
 /* world_up.c */
 void world_up(struct world *w);
 void world_down(struct world *w);
-/* A process on w->arena, and its end; its counters are added up. */
-void world_process_up(struct world *w);
+/*
+ * A process on w->arena, which takes over what it finds there (returns how many
+ * connections), and its end; its counters are added up.
+ */
+uint32_t world_process_up(struct world *w);
 void world_process_down(struct world *w);
 /* A counter of the stack, of all processes so far. */
 uint64_t world_stack_counter(const struct world *w, enum stack_counter which);

@@ -101,6 +101,9 @@ static void world_sockets(struct world *w)
 void world_turn(struct world *w)
 {
 	w->gs.now_us = w->now_us;
+	/* A stream that flows again may have bytes in its socket. */
+	if (w->gs.stalled)
+		w->sockets_due = true;
 	for (int i = 0; i < 8; i++) {
 		groups_turn(&w->gs);
 		stack_flush(w->st, w->now_us);
@@ -400,6 +403,17 @@ static void world_stuck(struct world *w, const struct flow *f)
 		 (unsigned long long)f->replied, f->excuse ? f->excuse : "-");
 }
 
+/*
+ * RFC 4987 3.6: nobody sends the SYN-ACK of a cookie again. When the client's
+ * ACK of it was lost, and it waits for the server to speak, nothing happens.
+ */
+static bool world_waits_for_nothing(const struct world *w,
+				    const struct flow *f)
+{
+	return !f->known && f->c.state == CLIENT_OPEN &&
+	       f->c.una == f->c.max && world_stack_counter(w, SC_cookies_sent);
+}
+
 static void world_run_flows(struct world *w)
 {
 	uint64_t bound = w->sc.heal_us + WORLD_BOUND_US;
@@ -413,7 +427,7 @@ static void world_run_flows(struct world *w)
 		world_step(w, bound);
 	}
 	f = world_unfinished(w);
-	if (f)
+	if (f && !world_waits_for_nothing(w, f))
 		world_stuck(w, f);
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "daemon/loss.h"
 #include "sim.h"
 
 /* --- the stack's surroundings ------------------------------------------ */
@@ -173,11 +174,12 @@ static void world_up_links(struct world *w)
 	}
 }
 
-void world_process_up(struct world *w)
+uint32_t world_process_up(struct world *w)
 {
 	const struct groups_ops ops = { .clock = world_clock,
 					.turn_end = world_turn_end,
 					.ctx = w };
+	uint32_t taken;
 
 	w->ticked_at_us = w->now_us;
 	w->shared_count = 0;
@@ -186,6 +188,9 @@ void world_process_up(struct world *w)
 	w->base = event_base_new();
 	groups_init(&w->gs, w->st, w->base, &ops, 1, rng_next(&w->rng));
 	world_set_groups(w);
+	taken = stack_recover(w->st, w->now_us);
+	loss_recovered(&w->gs);
+	return taken;
 }
 
 void world_process_down(struct world *w)

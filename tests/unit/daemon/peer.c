@@ -4,12 +4,14 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/units.h"
+#include "daemon/loss.h"
 
 struct groups gs;
 struct group_setup peer_setup;
@@ -44,19 +46,40 @@ void peer_group(void)
 	ck_assert_int_eq(groups_set(&gs, &peer_setup, NULL), 0);
 }
 
-void peer_up(void)
+static void peer_start(void)
 {
 	const struct groups_ops ops = { .clock = peer_clock,
 					.turn_end = peer_turn_end };
 
+	groups_init(&gs, rig.st, peer_base, &ops, 1, 4711);
+	peer_group();
+}
+
+void peer_up(void)
+{
 	log_set_sink(peer_no_log, NULL);
 	rig_up();
 	peer_base = event_base_new();
 	ck_assert_ptr_nonnull(peer_base);
-	groups_init(&gs, rig.st, peer_base, &ops, 1, 4711);
 	peer_setup = (struct group_setup){ .name = "test",
 					   .balance = CONF_BALANCE_STICKY };
-	peer_group();
+	peer_start();
+}
+
+void peer_kill(void)
+{
+	uint8_t *arena = malloc(rig.arena.bytes);
+
+	ck_assert_ptr_nonnull(arena);
+	memcpy(arena, rig.arena.base, rig.arena.bytes);
+	groups_fini(&gs);
+	/* A killed process does not take leave. */
+	memcpy(rig.arena.base, arena, rig.arena.bytes);
+	free(arena);
+	rig_kill();
+	peer_start();
+	loss_recovered(&gs);
+	peer_pump();
 }
 
 void peer_down(void)

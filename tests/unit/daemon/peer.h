@@ -31,6 +31,9 @@ void peer_up(void);
 void peer_down(void);
 void peer_group(void);
 
+/* xtcpd is killed, and another one goes on with its arena. */
+void peer_kill(void);
+
 /* Streams' events, then the end of the turn. */
 void peer_pump(void);
 

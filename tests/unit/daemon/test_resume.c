@@ -219,6 +219,129 @@ START_TEST(test_resumption_that_does_not_end_is_given_up)
 }
 END_TEST
 
+/* --- xtcpd is killed */
+
+/* Groups where any backend takes what comes next. */
+static void killed_where_any_will_do(void)
+{
+	peer_kill();
+	peer_die(&a);
+	peer_setup.balance = CONF_BALANCE_LEAST;
+	peer_group();
+	peer_attach(&b, 2);
+	peer_expect_nothing(&b);
+	peer_return(&a, 1);
+	peer_pump();
+	peer_expect_nothing(&b);
+}
+
+START_TEST(test_request_in_hand_waits_for_who_has_it)
+{
+	struct frame f = at(FRAME_REPLY, 0);
+
+	killed_where_any_will_do();
+	f.ackd = 7;
+	peer_send(&a, f, "done", 4);
+	peer_resumed(&a);
+	while (rig.seen < rig.n_out)
+		rig_expect(&c1, rig.out[rig.seen % RIG_OUT_MAX].flags);
+	ck_assert_uint_eq(rig_rec(&c1)->rcv_off, 7);
+	peer_expect_nothing(&a);
+	peer_expect_nothing(&b);
+}
+END_TEST
+
+START_TEST(test_request_in_hand_is_redelivered_after_the_grace)
+{
+	peer_kill();
+	peer_die(&a);
+	peer_setup.balance = CONF_BALANCE_LEAST;
+	peer_group();
+	peer_attach(&b, 2);
+	peer_expect_nothing(&b);
+	for (int i = 0; i < 5; i++) {
+		peer_send(&b, (struct frame){ .type = FRAME_PING }, NULL, 0);
+		peer_expect(&b, FRAME_PONG);
+		peer_pass_us(700 * USEC_PER_MSEC);
+	}
+	peer_expect_data(&b, "request", FRAME_F_FIRST | FRAME_F_REDELIVERED);
+}
+END_TEST
+
+START_TEST(test_end_of_stream_waits_for_who_has_the_connection)
+{
+	peer_reply(&a, 7, "done");
+	rig_expect(&c1, TH_ACK | TH_PSH);
+	rig_ack(&c1);
+	peer_fin(&c1);
+	peer_expect(&a, FRAME_EOF);
+	rig.seen = rig.n_out;
+	killed_where_any_will_do();
+	peer_resumed(&a);
+	peer_pass_us(500 * USEC_PER_MSEC);
+	peer_expect_nothing(&b);
+	peer_expect(&a, FRAME_EOF);
+	ck_assert_uint_eq(a.f.conn, conn);
+}
+END_TEST
+
+/* Killed when it was bound to a stream that did not yet hear of it. */
+START_TEST(test_announcement_says_where_the_connection_stands)
+{
+	struct frame_addr addr;
+
+	peer_reply(&a, 7, "done");
+	rig_expect(&c1, TH_ACK | TH_PSH);
+	rig_ack(&c1);
+	peer_request(&c1, "again");
+	peer_expect_data(&a, "again", 0);
+	rig_rec(&c1)->flags &= (uint16_t)~REC_TOLD;
+	rig.group.announce = true;
+	peer_setup.stack = rig.group;
+	peer_kill();
+	peer_die(&a);
+	peer_attach(&b, 2);
+	while (!peer_next(&b)) {
+		peer_send(&b, (struct frame){ .type = FRAME_PING }, NULL, 0);
+		peer_expect(&b, FRAME_PONG);
+		peer_pass_us(500 * USEC_PER_MSEC);
+		ck_assert_uint_lt(rig.now_us, 60 * USEC_PER_SEC);
+	}
+	ck_assert_uint_eq(b.f.type, FRAME_OPEN);
+	ck_assert_uint_eq(b.f.offset, 7);
+	memcpy(&addr, b.payload, sizeof(addr));
+	ck_assert_uint_eq(be64_get(addr.send_offset) + b.f.aux, 4);
+	peer_expect_data(&b, "again", FRAME_F_REDELIVERED);
+	ck_assert_uint_eq(b.f.offset, 7);
+}
+END_TEST
+
+/* It was bound to the stream that came back, but not introduced to it. */
+START_TEST(test_credit_goes_to_who_went_on)
+{
+	static char bulk[FRAME_PAYLOAD_MAX];
+	struct frame f = at(FRAME_REPLY, 0);
+
+	peer_kill();
+	peer_die(&a);
+	peer_return(&a, 1);
+	peer_pump();
+	f.ackd = 7;
+	peer_send(&a, f, bulk, sizeof(bulk));
+	peer_resumed(&a);
+	for (int i = 0; i < 400 && rig_rec(&c1)->snd_off < CONN_HALF_BYTES;
+	     i++) {
+		while (rig.seen < rig.n_out)
+			rig_expect(&c1, rig.out[rig.seen % RIG_OUT_MAX].flags);
+		rig_ack(&c1);
+		peer_pump();
+	}
+	peer_expect(&a, FRAME_CREDIT);
+	ck_assert_uint_eq(a.f.conn, conn);
+	ck_assert_uint_ge(a.f.offset, 3 * CONN_HALF_BYTES);
+}
+END_TEST
+
 /* --- the reply, then the acknowledgement */
 
 static void reply_that_does_not_fit(void)
@@ -283,6 +406,11 @@ UNIT_MAIN(
 		  test_outdated_one_gets_what_it_was_given_meanwhile_again,
 		  test_nothing_is_given_to_one_that_resumes,
 		  test_resumption_that_does_not_end_is_given_up),
+	UNIT_CASE("killed", up, down, test_request_in_hand_waits_for_who_has_it,
+		  test_request_in_hand_is_redelivered_after_the_grace,
+		  test_end_of_stream_waits_for_who_has_the_connection,
+		  test_announcement_says_where_the_connection_stands,
+		  test_credit_goes_to_who_went_on),
 	UNIT_CASE("order", up, down,
 		  test_acknowledgement_waits_for_the_whole_reply,
 		  test_loss_in_the_middle_of_a_reply_redelivers_its_request,

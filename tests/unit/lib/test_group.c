@@ -178,16 +178,22 @@ START_TEST(test_pars_of_ipv6_client_needs_pars6)
 }
 END_TEST
 
-static void open_waiting(uint64_t conn)
+static void open_at(uint64_t conn, uint64_t offset, uint8_t flags)
 {
 	const struct frame open = {
 		.type = FRAME_OPEN,
-		.flags = FRAME_F_FIRST | FRAME_F_WAITS,
+		.flags = (uint8_t)(FRAME_F_FIRST | flags),
 		.conn = conn,
+		.offset = offset,
 	};
 	struct frame_addr addr = fake_addr(conn, 4, 0);
 
 	fake_send(&k.s[0], open, &addr, sizeof(addr));
+}
+
+static void open_waiting(uint64_t conn)
+{
+	open_at(conn, 0, FRAME_F_WAITS);
 }
 
 START_TEST(test_accept_and_reject_answer_a_waiting_handshake)
@@ -322,6 +328,25 @@ START_TEST(test_recv_from_names_the_connection)
 	ck_assert_int_eq(xtcp_ctx_recv_from(k.ctx, k.gd, b, buf, 64), -EAGAIN);
 	ck_assert_int_eq(xtcp_ctx_recv_from(k.ctx, k.gd, a, buf, 64), 3);
 	ck_assert_int_eq(xtcp_ctx_recv_from(k.ctx, k.gd, 99, buf, 64), -EBADF);
+}
+END_TEST
+
+/* It was another's, before xtcpd began anew. */
+START_TEST(test_announced_connection_goes_on_where_it_stands)
+{
+	char buf[64];
+	int cd;
+
+	open_at(7, 100, 0);
+	fake_data(&k.s[0], 7, 100, "ping");
+	ck_assert_int_eq(fake_recv_text(&k, &cd, buf), 4);
+	ck_assert_mem_eq(buf, "ping", 4);
+	/* Announced again, after another one has had it in between. */
+	open_at(7, 200, 0);
+	fake_data(&k.s[0], 7, 200, "pong");
+	ck_assert_int_eq(fake_recv_text(&k, &cd, buf), -ECONNRESET);
+	ck_assert_int_eq(fake_recv_text(&k, &cd, buf), 4);
+	ck_assert_mem_eq(buf, "pong", 4);
 }
 END_TEST
 
@@ -506,6 +531,7 @@ UNIT_MAIN("lib/group",
 		    test_recv_into_a_small_buffer_stays_ready,
 		    test_recv_goes_round_the_connections,
 		    test_recv_from_names_the_connection,
+		    test_announced_connection_goes_on_where_it_stands,
 		    test_send_carries_acknowledgement_and_data_in_one_frame,
 		    test_send_with_too_much_ackd_does_nothing),
 	  UNIT_CASE("end", setup_open, teardown,

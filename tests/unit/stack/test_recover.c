@@ -69,7 +69,37 @@ START_TEST(test_a_window_update_that_never_left_is_sent)
 }
 END_TEST
 
+/* The first segment of a cookie's connection may be behind the second. */
+START_TEST(test_segment_for_no_connection_draws_no_reset_at_first)
+{
+	struct rig_client cl = { 0 };
+
+	rig_client(&cl, 1001);
+	rig_kill(); /* the first, as on any arena */
+	rig_kill();
+	rig_ack(&cl);
+	rig_expect_nothing();
+	ck_assert_uint_eq(rig_counter(SC_drop_quiet), 1);
+	rig_pass_us(5 * 1000000);
+	rig_ack(&cl);
+	rig_expect(&cl, TH_RST);
+}
+END_TEST
+
+START_TEST(test_segment_for_no_connection_draws_a_reset_on_a_new_arena)
+{
+	struct rig_client cl = { 0 };
+
+	rig_client(&cl, 1001);
+	rig_kill();
+	rig_ack(&cl);
+	rig_expect(&cl, TH_RST);
+}
+END_TEST
+
 UNIT_MAIN("stack/recover",
 	  UNIT_CASE("owed", up, down,
 		    test_an_acknowledgement_that_never_left_is_sent,
-		    test_a_window_update_that_never_left_is_sent))
+		    test_a_window_update_that_never_left_is_sent,
+		    test_segment_for_no_connection_draws_no_reset_at_first,
+		    test_segment_for_no_connection_draws_a_reset_on_a_new_arena))
