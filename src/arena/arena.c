@@ -66,35 +66,19 @@ struct shard_layout arena_shard_layout(const struct arena_header *header,
 				       uint32_t i)
 {
 	struct shard_layout at = { 0 };
-	uint64_t n = header->recs_per_shard, pos = 0, start;
+	uint64_t pos = 0, start;
 
-#define PART(field, bytes)                                       \
-	do {                                                     \
-		at.field = pos;                                  \
-		pos = round_up(pos + (bytes), ARENA_PART_ALIGN); \
-	} while (0)
-	PART(recs, n * sizeof(struct rec));
-	PART(recs6, n * sizeof(struct rec6));
-	PART(blks, n * sizeof(struct blk));
-	PART(rx_chunks,
-	     (uint64_t)header->rx_chunks_per_shard * sizeof(struct chunk));
-	PART(rx_bytes, (uint64_t)header->rx_chunks_per_shard * CHUNK_BYTES);
-	PART(tx_chunks,
-	     (uint64_t)header->tx_chunks_per_shard * sizeof(struct chunk));
-	PART(tx_bytes, (uint64_t)header->tx_chunks_per_shard * CHUNK_BYTES);
-	PART(slot_owners,
-	     (uint64_t)ARENA_GROUPS_MAX * ARENA_SLOTS * sizeof(uint64_t));
+#define PART(name, n, each)                                    \
+	at.name = pos;                                         \
+	pos = round_up(pos + (uint64_t)(n) * (uint64_t)(each), \
+		       ARENA_PART_ALIGN);
+	SHARD_PARTS(PART, header)
 #undef PART
 	start = round_up(sizeof(struct arena_header), ARENA_PART_ALIGN) +
 		i * pos;
-	at.recs += start;
-	at.recs6 += start;
-	at.blks += start;
-	at.rx_chunks += start;
-	at.rx_bytes += start;
-	at.tx_chunks += start;
-	at.tx_bytes += start;
-	at.slot_owners += start;
+#define PART(name, n, each) at.name += start;
+	SHARD_PARTS(PART, header)
+#undef PART
 	at.end = start + pos;
 	return at;
 }

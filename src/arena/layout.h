@@ -31,6 +31,7 @@
 /* As the stack's groups and their streams: rec.group, rec.slot. */
 #define ARENA_GROUPS_MAX 1024u
 #define ARENA_SLOTS 256u
+#define ARENA_SLOT_OWNERS (ARENA_GROUPS_MAX * ARENA_SLOTS)
 #define ARENA_NAME_MAX 64 /* with the NUL */
 
 #define NIL UINT32_MAX
@@ -388,10 +389,26 @@ struct arena_group {
 	uint8_t state; /* enum arena_group_state */
 };
 
-/* Where the parts of a shard lie, bytes from the arena's start. */
+/*
+ * The parts of a shard in their order: PART(name, how many, bytes each), as a
+ * header h has it. The only list of them.
+ */
+#define SHARD_PARTS(PART, h)                                            \
+	PART(recs, (h)->recs_per_shard, sizeof(struct rec))             \
+	PART(recs6, (h)->recs_per_shard, sizeof(struct rec6))           \
+	PART(blks, (h)->recs_per_shard, sizeof(struct blk))             \
+	PART(rx_chunks, (h)->rx_chunks_per_shard, sizeof(struct chunk)) \
+	PART(rx_bytes, (h)->rx_chunks_per_shard, CHUNK_BYTES)           \
+	PART(tx_chunks, (h)->tx_chunks_per_shard, sizeof(struct chunk)) \
+	PART(tx_bytes, (h)->tx_chunks_per_shard, CHUNK_BYTES)           \
+	PART(slot_owners, ARENA_SLOT_OWNERS, sizeof(uint64_t))
+
+/* Where they lie, bytes from the arena's start. */
 struct shard_layout {
-	uint64_t recs, recs6, blks, rx_chunks, rx_bytes, tx_chunks, tx_bytes,
-		slot_owners, end;
+#define PART(name, n, each) uint64_t name;
+	SHARD_PARTS(PART, )
+#undef PART
+	uint64_t end;
 };
 
 /* What a worker keeps for its shard, on a cache line of its own (I4). */

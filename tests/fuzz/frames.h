@@ -10,7 +10,7 @@
 #include "fuzz/world.h"
 
 #define FRAMES_PEERS 4u
-#define FRAMES_GROUP 1
+#define FRAMES_GROUP WORLD_GROUP
 
 extern struct groups gs;
 

@@ -86,35 +86,19 @@ const uint8_t *world_server_bytes(uint32_t pos)
 
 /* --- life -------------------------------------------------------------- */
 
-#ifdef WORLD_ASAN
-static void world_poison_gap(uint64_t end, uint64_t next)
-{
-	ASAN_POISON_MEMORY_REGION(world.arena.base + end, next - end);
-}
-#endif
-
 /* What lies between the arena's parts belongs to nobody. */
 static void world_poison(void)
 {
 #ifdef WORLD_ASAN
 	const struct arena_header *h = world.arena.header;
 	struct shard_layout at = arena_shard_layout(h, 0);
-	uint64_t n = h->recs_per_shard;
+	uint8_t *base = world.arena.base;
 
-	world_poison_gap(sizeof(*h), at.recs);
-	world_poison_gap(at.recs + n * sizeof(struct rec), at.recs6);
-	world_poison_gap(at.recs6 + n * sizeof(struct rec6), at.blks);
-	world_poison_gap(at.blks + n * sizeof(struct blk), at.rx_chunks);
-	world_poison_gap(at.rx_chunks +
-				 h->rx_chunks_per_shard * sizeof(struct chunk),
-			 at.rx_bytes);
-	world_poison_gap(at.rx_bytes + h->rx_chunks_per_shard * CHUNK_BYTES,
-			 at.tx_chunks);
-	world_poison_gap(at.tx_chunks +
-				 h->tx_chunks_per_shard * sizeof(struct chunk),
-			 at.tx_bytes);
-	world_poison_gap(at.tx_bytes + h->tx_chunks_per_shard * CHUNK_BYTES,
-			 at.end);
+	ASAN_POISON_MEMORY_REGION(base + sizeof(*h), at.end - sizeof(*h));
+#define PART(name, n, each) \
+	ASAN_UNPOISON_MEMORY_REGION(base + at.name, (uint64_t)(n) * (each));
+	SHARD_PARTS(PART, h)
+#undef PART
 #endif
 }
 
@@ -154,6 +138,10 @@ static void world_clean_arena(void)
 	       h->rx_chunks_per_shard * sizeof(struct chunk));
 	memset(base + at.tx_chunks, 0,
 	       h->tx_chunks_per_shard * sizeof(struct chunk));
+	memset(base + at.slot_owners +
+		       WORLD_GROUP * ARENA_SLOTS * sizeof(uint64_t),
+	       0, ARENA_SLOTS * sizeof(uint64_t));
+	world.arena.header->shards[0].recs_high = 0;
 }
 
 void world_group(void)
@@ -189,7 +177,7 @@ static void world_begin(const struct world_setup *setup, uint64_t now_us)
 	FUZZ_CHECK(world.st);
 	stack_pool_set(world.st, 0, setup->pool_bytes, 90, 75);
 	world.group = setup->group;
-	world.group.id = 1;
+	world.group.id = WORLD_GROUP;
 	world.group.port = WORLD_PORT;
 	world.group.pool = 0;
 	world.group.shared_count = &world.shared_count;
@@ -309,7 +297,8 @@ void world_rebuild(void)
 	uint32_t used = bitmap_used_count(&world.shard.rec_map);
 	uint32_t entries = world.shard.wheel.entries;
 
-	FUZZ_CHECK(shard_rebuild(&world.shard, world.now_us, NULL, NULL) == used);
+	FUZZ_CHECK(shard_rebuild(&world.shard, world.now_us, NULL, NULL) ==
+		   used);
 	FUZZ_CHECK(world.shard.wheel.entries == entries);
 	world_check();
 }

@@ -25,6 +25,7 @@
 #define WORLD_RECS 24u
 #define WORLD_CLIENTS 6u
 #define WORLD_PORT 5222u
+#define WORLD_GROUP 1u
 #define WORLD_PACKET_MAX 4096u
 /* The stack's clock at the start; at SEQ_WRAP its numbers are about to wrap. */
 #define WORLD_START_US UINT64_C(1000000)
