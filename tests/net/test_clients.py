@@ -8,6 +8,7 @@ test_operation.py.
 # builds: gcc asan tsan
 
 import os
+import signal
 import socket
 import tempfile
 
@@ -218,13 +219,14 @@ def test_client_that_resets():
 
 def test_client_that_vanishes():
     """user-timeout: its packets end, and so does its connection."""
-    with Net(), Echo(1, {"user-timeout": 2000}, ["--delay", "300"]) as d:
+    echo = Echo(1, {"user-timeout": 2000})
+    with Net(), echo as d:
         s = connect(PORT)
-        with Dropper(inbound=True, outbound=True):
-            pass  # the table can be made
+        os.kill(echo.e.pid, signal.SIGSTOP)
         s.sendall(b"hello")
         wait_for("it arrived", lambda: d.counter("bytes_in") == 5)
         with Dropper() as drop:
+            os.kill(echo.e.pid, signal.SIGCONT)
             wait_for("given up", lambda: d.counter("conn_timed_out") == 1,
                      within=40)
             wait_for("it is gone", lambda: not d.connections())
