@@ -206,6 +206,8 @@ void rx_prune(struct conn *c)
 	stack_count_n(c->st, SC_ooo_pruned, c->b->ooo_chunks);
 	rx_drop_ooo(c);
 	sack_forget(c);
+	/* It may have been all that kept the block. */
+	conn_mark(c, 0);
 }
 
 /* Have n chunks free, if need be at the cost of text beyond gaps. */

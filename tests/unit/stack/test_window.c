@@ -154,6 +154,30 @@ START_TEST(test_a_silent_client_with_a_gap_does_not_keep_a_pool_throttled)
 }
 END_TEST
 
+/* Nothing is left of such a client but its record. */
+START_TEST(test_one_whose_text_beyond_a_gap_is_given_up_rests)
+{
+	static char data[512];
+	struct rig_client silent = { 0 }, other = { 0 };
+
+	stack_pool_set(rig.st, 0, 16 * 512, 90, 75);
+	rig_connect(&silent, 1000);
+	rig_connect(&other, 1001);
+	rig_input(&silent, &(struct rig_seg){ .flags = TH_ACK,
+					      .seq = silent.iss + 11,
+					      .ack = silent.rcv_nxt,
+					      .data = data,
+					      .len = 1 });
+	rig_pass_us(5 * 1000000);
+	ck_assert_uint_eq(rig_blk(&silent)->ooo_chunks, 1);
+	for (int i = 0; i < 16; i++)
+		rig_send_bytes(&other, data, sizeof(data));
+	ck_assert_uint_eq(rig_counter(SC_ooo_pruned), 1);
+	ck_assert_ptr_null(rig_blk(&silent));
+	rig.seen = rig.n_out;
+}
+END_TEST
+
 UNIT_MAIN(
 	"stack/window",
 	UNIT_CASE(
@@ -163,4 +187,5 @@ UNIT_MAIN(
 		test_window_that_grew_is_there_after_a_rest,
 		test_bulk_keeps_the_block_until_it_was_idle_for_an_rto,
 		test_small_requests_do_not_keep_the_block,
+		test_one_whose_text_beyond_a_gap_is_given_up_rests,
 		test_a_silent_client_with_a_gap_does_not_keep_a_pool_throttled))
