@@ -75,7 +75,8 @@ def test_clean():
     with profile(both=RTT) as check:
         stats, counters = check.all()
         equal(stats["ba"]["delivered"], stats["ba"]["packets"])
-        equal(counters["segs_retransmitted"], 0)
+        # A time-out or a probe may be a busy machine's; this is not.
+        equal(counters["fast_retransmits"], 0)
 
 
 def test_loss():
