@@ -378,7 +378,8 @@ START_TEST(test_daemon_that_does_not_resume_is_told_nothing_old)
 }
 END_TEST
 
-START_TEST(test_waiting_handshakes_end_with_their_stream)
+/* Connection 5's handshake waits for the application. */
+static void offer_handshake(void)
 {
 	const struct frame_addr addr = fake_addr(5, 4, 0);
 	const struct frame open = {
@@ -389,17 +390,79 @@ START_TEST(test_waiting_handshakes_end_with_their_stream)
 
 	fake_send(&k.s[0], open, &addr, sizeof(addr));
 	fake_pump(&k);
+}
+
+static void expect_accept(void)
+{
+	struct frame f = fake_expect(&k, &k.s[0], FRAME_ACCEPT, NULL);
+
+	ck_assert_uint_eq(f.conn, 5);
+	ck_assert_uint_eq(f.group, 9);
+}
+
+START_TEST(test_waiting_handshakes_end_with_their_stream)
+{
+	offer_handshake();
 	fake_drop(&k.s[0]);
 	fake_pump(&k);
 	ck_assert_int_eq(xtcp_ctx_accept(k.ctx, k.gd), -EAGAIN);
 	fake_reaccept(&k);
 	fake_resumed(&k, &k.s[0]);
-	fake_send(&k.s[0], open, &addr, sizeof(addr));
+	offer_handshake();
 	ck_assert_int_gt(xtcp_ctx_accept(k.ctx, k.gd), 0);
-	fake_expect(&k, &k.s[0], FRAME_ACCEPT, NULL);
+	expect_accept();
 	/* Offered again: the answer was lost. */
-	fake_send(&k.s[0], open, &addr, sizeof(addr));
-	fake_expect(&k, &k.s[0], FRAME_ACCEPT, NULL);
+	offer_handshake();
+	expect_accept();
+}
+END_TEST
+
+/* The daemon died before it said that it has it: the client still waits. */
+START_TEST(test_unconfirmed_accept_is_said_again)
+{
+	int cd;
+
+	offer_handshake();
+	cd = xtcp_ctx_accept(k.ctx, k.gd);
+	ck_assert_int_gt(cd, 0);
+	ck_assert_int_eq(fake_send_bytes(&k, cd, 0, 2), 2);
+	for (int i = 0; i < 2; i++) {
+		/* It never read it; or it did, and died before the PONG. */
+		fake_drop(&k.s[0]);
+		fake_reaccept(&k);
+		expect_accept();
+		/* Nothing can be sent on a connection that isn't there yet. */
+		ck_assert_uint_eq(
+			fake_expect(&k, &k.s[0], FRAME_REPLY, NULL).length, 2);
+		ck_assert_uint_eq(
+			fake_expect(&k, &k.s[0], FRAME_REPLY, NULL).length, 0);
+	}
+	fake_resumed(&k, &k.s[0]);
+	fake_drop(&k.s[0]);
+	fake_reaccept(&k);
+	/* Now it is known to have it. */
+	ck_assert_uint_eq(fake_expect(&k, &k.s[0], FRAME_REPLY, NULL).length,
+			  0);
+	fake_resumed(&k, &k.s[0]);
+}
+END_TEST
+
+START_TEST(test_accept_waits_for_the_end_of_the_resumption)
+{
+	struct frame f;
+
+	fake_connect_text(&k, 7, "abc");
+	fake_drop(&k.s[0]);
+	fake_reaccept(&k);
+	fake_expect(&k, &k.s[0], FRAME_REPLY, NULL);
+	f = fake_expect(&k, &k.s[0], FRAME_PING, NULL);
+	offer_handshake();
+	ck_assert_int_gt(xtcp_ctx_accept(k.ctx, k.gd), 0);
+	fake_pump(&k);
+	ck_assert(!fake_has_frame(&k, &k.s[0]));
+	f.type = FRAME_PONG;
+	fake_send(&k.s[0], f, NULL, 0);
+	expect_accept();
 }
 END_TEST
 
@@ -459,4 +522,6 @@ UNIT_MAIN("lib/resume",
 		    test_first_says_where_replies_go_on,
 		    test_send_while_away_remembers_the_acknowledgement,
 		    test_close_while_away_reaches_the_daemon,
+		    test_unconfirmed_accept_is_said_again,
+		    test_accept_waits_for_the_end_of_the_resumption,
 		    test_waiting_handshakes_end_with_their_stream))
