@@ -7,6 +7,7 @@ test_operation.py.
 """
 # builds: gcc asan tsan
 
+import contextlib
 import os
 import signal
 import socket
@@ -219,8 +220,9 @@ def test_client_that_resets():
 
 def test_client_that_vanishes():
     """user-timeout: its packets end, and so does its connection."""
-    echo = Echo(1, {"user-timeout": 2000})
-    with Net(), echo as d:
+    with Net(), contextlib.ExitStack() as stack:
+        echo = Echo(1, {"user-timeout": 2000})
+        d = stack.enter_context(echo)
         s = connect(PORT)
         os.kill(echo.e.pid, signal.SIGSTOP)
         s.sendall(b"hello")
