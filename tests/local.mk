@@ -13,6 +13,7 @@ unit_stack = src/stack/libstack.la $(unit_arena)
 unit_proto = src/proto/libproto.la $(unit_base)
 unit_lib = src/lib/libxtcpcore.la $(unit_proto)
 unit_daemon = $(daemon_libs) $(CHECK_LIBS)
+unit_tools = src/tools/libswarm.la $(unit_base)
 
 # --- base
 
@@ -380,6 +381,37 @@ tests_unit_lib_test_local_LDADD = $(unit_lib)
 unit_tests += tests/unit/lib/test_select
 tests_unit_lib_test_select_SOURCES = $(unit_fake) tests/unit/lib/test_select.c
 tests_unit_lib_test_select_LDADD = $(unit_lib)
+
+# --- tools
+
+unit_tests += tests/unit/tools/test_swarm_conn
+tests_unit_tools_test_swarm_conn_LDADD = $(unit_tools)
+
+unit_tests += tests/unit/tools/test_swarm_hist
+tests_unit_tools_test_swarm_hist_LDADD = $(unit_tools)
+
+unit_tests += tests/unit/tools/test_swarm_input
+tests_unit_tools_test_swarm_input_SOURCES = \
+	tests/unit/tools/test_swarm_input.c \
+	tests/unit/tools/rig.h tests/unit/tools/server.h
+tests_unit_tools_test_swarm_input_LDADD = $(unit_tools)
+
+unit_tests += tests/unit/tools/test_swarm_pace
+tests_unit_tools_test_swarm_pace_LDADD = $(unit_tools)
+
+unit_tests += tests/unit/tools/test_swarm_packet
+tests_unit_tools_test_swarm_packet_SOURCES = \
+	tests/unit/tools/test_swarm_packet.c tests/unit/tools/server.h
+tests_unit_tools_test_swarm_packet_LDADD = $(unit_tools)
+
+unit_tests += tests/unit/tools/test_swarm_tcp
+tests_unit_tools_test_swarm_tcp_SOURCES = \
+	tests/unit/tools/test_swarm_tcp.c \
+	tests/unit/tools/rig.h tests/unit/tools/server.h
+tests_unit_tools_test_swarm_tcp_LDADD = $(unit_tools)
+
+unit_tests += tests/unit/tools/test_swarm_tuple
+tests_unit_tools_test_swarm_tuple_LDADD = $(unit_tools)
 
 # -----------------------------------------------------------------------
 

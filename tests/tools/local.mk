@@ -66,6 +66,7 @@ EXTRA_DIST += \
 	tests/net/test_loss.py \
 	tests/net/test_operation.py \
 	tests/net/test_supervise.py \
+	tests/net/test_swarm.py \
 	tests/net/test_overload.py \
 	tests/net/test_referee.py \
 	tests/net/test_reload.py \

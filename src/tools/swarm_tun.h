@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef XTCP_TOOLS_SWARM_TUN_H
+#define XTCP_TOOLS_SWARM_TUN_H
+
+/*
+ * tun - a TUN device: packets in by the batch, packets out one by one.
+ *
+ * A batch is read into one buffer, packet behind packet, so small ones stay
+ * close together though each might be 64 KiB: with offload the kernel hands
+ * over what TCP segments it would otherwise cut, and checksums not computed.
+ * A packet goes out from where its two parts lie (writev(2)). What the device
+ * does not take is lost and counted, as on any wire.
+ */
+
+#include <linux/virtio_net.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SWARM_TUN_BATCH 128u
+
+struct swarm_frame {
+	const struct virtio_net_hdr *vnet; /* NULL without offload */
+	const uint8_t *bytes;
+	uint32_t len;
+};
+
+struct swarm_tun {
+	int fd;
+	bool offload;
+	uint8_t *buffer;
+	uint64_t sent, send_failed;
+	uint64_t received;
+	struct swarm_frame frames[SWARM_TUN_BATCH];
+};
+
+/*
+ * Creates the device, which must not exist; offload: IFF_VNET_HDR, with
+ * checksums and TSO both ways. Returns 0 or a negative errno: -EBUSY, it
+ * exists and somebody has it, -EPERM, no CAP_NET_ADMIN, -ENOENT, -ENODEV: no
+ * /dev/net/tun.
+ */
+int swarm_tun_open(struct swarm_tun *tun, const char *name, bool offload);
+
+/*
+ * Any descriptor that keeps packets apart, in place of a device: for tests.
+ * Takes fd when it returns 0; -ENOMEM otherwise.
+ */
+int swarm_tun_attach(struct swarm_tun *tun, int fd, bool offload);
+
+/* The device goes. Accepts what was never opened, if fd is -1. */
+void swarm_tun_close(struct swarm_tun *tun);
+
+/*
+ * Reads what is there, up to a batch, into tun->frames, where it is good until
+ * the next call. Returns how many, or a negative errno.
+ */
+int swarm_tun_read(struct swarm_tun *tun);
+
+/* Sends a packet of two parts, both borrowed until return. */
+void swarm_tun_send(struct swarm_tun *tun, const struct virtio_net_hdr *vnet,
+		    const uint8_t *headers, uint32_t headers_len,
+		    const uint8_t *payload, uint32_t payload_len);
+
+#endif
