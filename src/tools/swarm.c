@@ -116,6 +116,23 @@ static int swarm_open_net(struct swarm *s)
 	return swarm_net_open(&s->net, &conf);
 }
 
+static int swarm_open_direct(struct swarm *s)
+{
+	int ifindex = swarm_net_server_ifindex(s->net), rc = -EOPNOTSUPP;
+
+	if (!s->conf.direct)
+		return 0;
+	if (ifindex)
+		rc = swarm_tun_go_direct(&s->tun, ifindex,
+					 s->conf.server.family);
+	if (rc == -EOPNOTSUPP)
+		log_error("--direct: the server has to be behind a TUN device "
+			  "in this network namespace");
+	else if (rc < 0)
+		log_error("--direct: %s", strerror(-rc));
+	return rc;
+}
+
 static int swarm_open_tcp(struct swarm *s)
 {
 	const struct swarm_conf *c = &s->conf;
@@ -158,6 +175,8 @@ static int swarm_open(struct swarm *s)
 
 	if (rc == 0)
 		rc = swarm_open_net(s);
+	if (rc == 0)
+		rc = swarm_open_direct(s);
 	if (rc == 0)
 		rc = swarm_open_tcp(s);
 	if (rc == 0)
@@ -237,6 +256,7 @@ static int swarm_run(struct swarm *s)
 		swarm_tcp_tick(&s->tcp);
 		if (swarm_load_step(&s->load))
 			swarm_enter_phase(s);
+		swarm_tun_flush(&s->tun);
 		if (n == 0)
 			swarm_sleep(s);
 		if (n == 0 || ++s->round % SWARM_ROUNDS == 0)

@@ -34,7 +34,7 @@ struct swarm_conf {
 	uint32_t mtu;
 	uint32_t rto_ms, tries, ack_delay_ms;
 	uint32_t active_max;
-	bool verify, timestamps, offload, set_forwarding, progress;
+	bool verify, timestamps, offload, direct, set_forwarding, progress;
 	pid_t watch[SWARM_WATCH_MAX];
 	uint32_t n_watch;
 };

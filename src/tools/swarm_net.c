@@ -40,6 +40,7 @@
 struct swarm_net {
 	struct mnl_socket *sock;
 	unsigned int port, seq;
+	int server_ifindex; /* 0: on this host */
 	bool has_blackhole;
 	struct swarm_prefix blackhole;
 	_Alignas(struct nlmsghdr) char buf[NET_BUFFER_BYTES];
@@ -260,6 +261,7 @@ static int swarm_net_check(struct swarm_net *net,
 	rc = swarm_net_check_filter(conf);
 	if (rc < 0 || way.type == RTN_LOCAL)
 		return rc;
+	net->server_ifindex = way.oif;
 	if (!if_indextoname((unsigned int)way.oif, oif))
 		return -errno;
 	rc = swarm_net_check_forwarding(conf, conf->device);
@@ -330,6 +332,11 @@ int swarm_net_open(struct swarm_net **ret_net,
 	else
 		*ret_net = net;
 	return rc;
+}
+
+int swarm_net_server_ifindex(const struct swarm_net *net)
+{
+	return net->server_ifindex;
 }
 
 void swarm_net_close(struct swarm_net *net)

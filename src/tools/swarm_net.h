@@ -36,6 +36,9 @@ struct swarm_net;
 int swarm_net_open(struct swarm_net **ret_net,
 		   const struct swarm_net_conf *conf);
 
+/* The index of the device behind which the server is; 0: it is on this host. */
+int swarm_net_server_ifindex(const struct swarm_net *net);
+
 /* Takes the blackhole away. Accepts NULL. */
 void swarm_net_close(struct swarm_net *net);
 

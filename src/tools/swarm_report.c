@@ -144,6 +144,7 @@ static struct json_object *report_conf(const struct swarm_conf *c)
 	report_bool(o, "verify", c->verify);
 	report_bool(o, "timestamps", c->timestamps);
 	report_bool(o, "offload", c->offload);
+	report_bool(o, "direct", c->direct);
 	return o;
 }
 
@@ -307,6 +308,7 @@ static struct json_object *report_object(const struct swarm_report *r,
 	report_number(o, "late_requests", l->late);
 	json_object_object_add(o, "violations", report_violations(t));
 	json_object_object_add(o, "counters", report_counters(&t->count));
+	report_number(o, "send_failed", t->tun->send_failed);
 	json_object_object_add(o, "memory",
 			       report_memory(&m[SWARM_PHASE_LOAD]));
 	json_object_object_add(o, "connect_cpu",

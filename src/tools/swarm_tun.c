@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "tools/swarm_tun.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -21,6 +26,22 @@
 /* The virtio header ends, and the packet begins, at a multiple of 64. */
 #define TUN_ALIGN 64u
 #define TUN_VNET_BYTES sizeof(struct virtio_net_hdr)
+
+/* Packets that wait for one sendmmsg(2). */
+#define TUN_DIRECT_BATCH 64u
+#define TUN_DIRECT_PARTS 3
+
+struct swarm_direct {
+	int fd;
+	struct sockaddr_ll to;
+	uint32_t n;
+	struct mmsghdr msgs[TUN_DIRECT_BATCH];
+	struct {
+		struct iovec iov[TUN_DIRECT_PARTS];
+		struct virtio_net_hdr vnet;
+		uint8_t headers[SWARM_TUN_HEADERS];
+	} packets[TUN_DIRECT_BATCH];
+};
 
 static_assert(sizeof(struct virtio_net_hdr) == 10, "TUNGETVNETHDRSZ's default");
 
@@ -56,8 +77,53 @@ int swarm_tun_open(struct swarm_tun *tun, const char *name, bool offload)
 	return err;
 }
 
+/* Is the device one whose packets have no link-layer header? */
+static int swarm_tun_check_bare(int fd, int ifindex)
+{
+	struct ifreq ifr = { 0 };
+
+	if (!if_indextoname((unsigned int)ifindex, ifr.ifr_name) ||
+	    ioctl(fd, SIOCGIFHWADDR, &ifr) < 0)
+		return -errno;
+	return ifr.ifr_hwaddr.sa_family == ARPHRD_NONE ? 0 : -EOPNOTSUPP;
+}
+
+int swarm_tun_go_direct(struct swarm_tun *tun, int ifindex, uint8_t family)
+{
+	struct swarm_direct *d = calloc(1, sizeof(*d));
+	int one = 1, rc;
+
+	if (!d)
+		return -ENOMEM;
+	d->to = (struct sockaddr_ll){
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(family == 4 ? ETH_P_IP : ETH_P_IPV6),
+		.sll_ifindex = ifindex,
+	};
+	/* protocol 0: it receives nothing; virtio headers are for SOCK_RAW */
+	d->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	rc = d->fd < 0 ? -errno : swarm_tun_check_bare(d->fd, ifindex);
+	if (rc == 0 && tun->offload &&
+	    setsockopt(d->fd, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof(one)) <
+		    0)
+		rc = -errno;
+	if (rc < 0) {
+		if (d->fd >= 0)
+			close(d->fd);
+		free(d);
+		return rc;
+	}
+	/* no PACKET_QDISC_BYPASS: that way nothing is cut into segments */
+	tun->direct = d;
+	return 0;
+}
+
 void swarm_tun_close(struct swarm_tun *tun)
 {
+	if (tun->direct)
+		close(tun->direct->fd);
+	free(tun->direct);
+	tun->direct = NULL;
 	if (tun->fd >= 0)
 		close(tun->fd);
 	tun->fd = -1;
@@ -105,20 +171,84 @@ int swarm_tun_read(struct swarm_tun *tun)
 	return n;
 }
 
+/* The parts of a packet; returns how many there are. */
+static int swarm_tun_parts(const struct swarm_tun *tun,
+			   const struct virtio_net_hdr *vnet,
+			   const uint8_t *headers, uint32_t headers_len,
+			   const uint8_t *payload, uint32_t payload_len,
+			   struct iovec ret_iov[TUN_DIRECT_PARTS])
+{
+	int n = 0;
+
+	if (tun->offload)
+		ret_iov[n++] = (struct iovec){ (void *)vnet, sizeof(*vnet) };
+	ret_iov[n++] = (struct iovec){ (void *)headers, headers_len };
+	if (payload_len > 0)
+		ret_iov[n++] = (struct iovec){ (void *)payload, payload_len };
+	return n;
+}
+
+static void swarm_tun_queue(struct swarm_tun *tun,
+			    const struct virtio_net_hdr *vnet,
+			    const uint8_t *headers, uint32_t headers_len,
+			    const uint8_t *payload, uint32_t payload_len)
+{
+	struct swarm_direct *d = tun->direct;
+	struct iovec *iov = d->packets[d->n].iov;
+	int n;
+
+	assert(headers_len <= SWARM_TUN_HEADERS);
+	memcpy(d->packets[d->n].headers, headers, headers_len);
+	if (tun->offload)
+		d->packets[d->n].vnet = *vnet;
+	n = swarm_tun_parts(tun, &d->packets[d->n].vnet,
+			    d->packets[d->n].headers, headers_len, payload,
+			    payload_len, iov);
+	d->msgs[d->n].msg_hdr = (struct msghdr){
+		.msg_name = &d->to,
+		.msg_namelen = sizeof(d->to),
+		.msg_iov = iov,
+		.msg_iovlen = (size_t)n,
+	};
+	if (++d->n == TUN_DIRECT_BATCH)
+		swarm_tun_flush(tun);
+}
+
 void swarm_tun_send(struct swarm_tun *tun, const struct virtio_net_hdr *vnet,
 		    const uint8_t *headers, uint32_t headers_len,
 		    const uint8_t *payload, uint32_t payload_len)
 {
-	struct iovec iov[3];
-	int n = 0;
+	struct iovec iov[TUN_DIRECT_PARTS];
+	int n;
 
-	if (tun->offload)
-		iov[n++] = (struct iovec){ (void *)vnet, sizeof(*vnet) };
-	iov[n++] = (struct iovec){ (void *)headers, headers_len };
-	if (payload_len > 0)
-		iov[n++] = (struct iovec){ (void *)payload, payload_len };
+	if (tun->direct) {
+		swarm_tun_queue(tun, vnet, headers, headers_len, payload,
+				payload_len);
+		return;
+	}
+	n = swarm_tun_parts(tun, vnet, headers, headers_len, payload,
+			    payload_len, iov);
 	if (writev(tun->fd, iov, n) < 0)
 		tun->send_failed++;
 	else
 		tun->sent++;
+}
+
+void swarm_tun_flush(struct swarm_tun *tun)
+{
+	struct swarm_direct *d = tun->direct;
+	uint32_t at = 0;
+	int n;
+
+	while (d && at < d->n) {
+		n = sendmmsg(d->fd, d->msgs + at, d->n - at, 0);
+		if (n < 0 && errno == EINTR)
+			continue;
+		/* the one that failed is lost */
+		tun->send_failed += n < 0;
+		tun->sent += n < 0 ? 0 : (uint64_t)n;
+		at += n < 0 ? 1 : (uint32_t)n;
+	}
+	if (d)
+		d->n = 0;
 }

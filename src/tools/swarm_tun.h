@@ -3,13 +3,18 @@
 #define XTCP_TOOLS_SWARM_TUN_H
 
 /*
- * tun - a TUN device: packets in by the batch, packets out one by one.
+ * tun - a TUN device: packets in by the batch, packets out one by one, or by
+ * the batch past the kernel's routing.
  *
  * A batch is read into one buffer, packet behind packet, so small ones stay
  * close together though each might be 64 KiB: with offload the kernel hands
  * over what TCP segments it would otherwise cut, and checksums not computed.
  * A packet goes out from where its two parts lie (writev(2)). What the device
  * does not take is lost and counted, as on any wire.
+ *
+ * The direct way out is a packet socket on the device that the kernel would
+ * route to, which saves the forwarding, and most system calls: packets wait
+ * in a queue until it is full or flushed, and go with one sendmmsg(2).
  */
 
 #include <linux/virtio_net.h>
@@ -17,6 +22,7 @@
 #include <stdint.h>
 
 #define SWARM_TUN_BATCH 128u
+#define SWARM_TUN_HEADERS 128u
 
 struct swarm_frame {
 	const struct virtio_net_hdr *vnet; /* NULL without offload */
@@ -24,8 +30,11 @@ struct swarm_frame {
 	uint32_t len;
 };
 
+struct swarm_direct; /* the direct way out */
+
 struct swarm_tun {
 	int fd;
+	struct swarm_direct *direct; /* NULL: through the device */
 	bool offload;
 	uint8_t *buffer;
 	uint64_t sent, send_failed;
@@ -47,6 +56,13 @@ int swarm_tun_open(struct swarm_tun *tun, const char *name, bool offload);
  */
 int swarm_tun_attach(struct swarm_tun *tun, int fd, bool offload);
 
+/*
+ * From now on packets, all of family 4 or 6, are put into the queue of the
+ * device of this index, which must be one without link-layer addresses, as
+ * TUN is. Returns 0 or a negative errno: -EOPNOTSUPP, it is not.
+ */
+int swarm_tun_go_direct(struct swarm_tun *tun, int ifindex, uint8_t family);
+
 /* The device goes. Accepts what was never opened, if fd is -1. */
 void swarm_tun_close(struct swarm_tun *tun);
 
@@ -56,9 +72,15 @@ void swarm_tun_close(struct swarm_tun *tun);
  */
 int swarm_tun_read(struct swarm_tun *tun);
 
-/* Sends a packet of two parts, both borrowed until return. */
+/*
+ * Sends a packet of two parts, the first of at most SWARM_TUN_HEADERS bytes,
+ * both borrowed until return; on the direct way the payload until the flush.
+ */
 void swarm_tun_send(struct swarm_tun *tun, const struct virtio_net_hdr *vnet,
 		    const uint8_t *headers, uint32_t headers_len,
 		    const uint8_t *payload, uint32_t payload_len);
+
+/* Sends what waits in the queue of the direct way. */
+void swarm_tun_flush(struct swarm_tun *tun);
 
 #endif

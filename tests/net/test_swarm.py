@@ -81,6 +81,22 @@ def test_swarm_exchanges_as_fast_as_its_number_allows():
         no_connections(d)
 
 
+def test_swarm_sends_directly():
+    with served() as d:
+        for connect in (f"{VIP4}:{PORT}", f"[{VIP6}]:{PORT}"):
+            for how in (("--direct",), ("--direct", "--no-offload")):
+                before = d.counter("msgs_in")
+                r = swarm("--connections", 200, "--outstanding", 20,
+                          "--duration", 0.3, "--request", 3000, *how,
+                          connect=connect)
+                all_well(r, 200)
+                equal(d.counter("msgs_in") - before >= r["exchanges"], True)
+    with Net():
+        run("ip", "addr", "add", KERNEL + "/32", "dev", "lo")
+        fails("behind a TUN device", "--connect", f"{KERNEL}:{PORT}",
+              "--connections", "1", "--direct", status=1)
+
+
 def test_swarm_keeps_its_rate():
     with served() as d:
         r = swarm("--connections", N, "--rate", 500, "--duration", 2,
