@@ -202,8 +202,8 @@ static bool swarm_load_end(struct swarm_load *l, uint32_t index)
 			return false;
 		return swarm_tcp_close(t, index, false);
 	}
-	/* unanswered, half open or half closed: nothing to wait for */
-	if (r->state != SWARM_FIN_WAIT_1 && r->state != SWARM_FIN_WAIT_2)
+	/* unanswered or half open: nothing to wait for; half closed: it ends */
+	if (r->state <= SWARM_ESTABLISHED)
 		swarm_tcp_abort(t, index);
 	return true;
 }
@@ -266,7 +266,9 @@ static bool swarm_load_is_over(const struct swarm_load *l)
 		return swarm_load_is_drained(l) ||
 		       swarm_load_over(l, l->conf->grace_s);
 	case SWARM_PHASE_CLOSE:
-		return l->cursor == t->conns.n && t->conns.n_active == 0;
+		return l->cursor == t->conns.n &&
+		       (t->conns.n_active == 0 ||
+			l->conf->end == SWARM_END_VANISH);
 	case SWARM_PHASE_DONE:
 		break;
 	}

@@ -189,7 +189,7 @@ void swarm_tcp_arm(struct swarm_tcp *t, struct swarm_active *a)
 static uint32_t swarm_tcp_packet_max(const struct swarm_tcp *t,
 				     const struct swarm_rec *r)
 {
-	if (!t->wire.offload)
+	if (!t->wire.offload || r->mss > SWARM_GSO_BYTES)
 		return r->mss;
 	return SWARM_GSO_BYTES / r->mss * r->mss;
 }

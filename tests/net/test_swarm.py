@@ -118,7 +118,8 @@ def test_swarm_rate_that_is_too_high_is_no_secret():
 
 def test_swarm_sizes_beyond_a_segment():
     with served():
-        for how in ((), ("--no-offload",), ("--no-timestamps", "--no-verify")):
+        for how in ((), ("--no-offload",), ("--mtu", 65535),
+                    ("--no-timestamps", "--no-verify")):
             r = swarm("--connections", 200, "--outstanding", 10, "--duration",
                       0.5, "--request", 20000, *how)
             all_well(r, 200)
@@ -144,7 +145,7 @@ def test_swarm_churns():
         all_well(r, 500)
         c = r["counters"]
         # fewer if the one that was drawn is busy
-        if not 300 <= c["churned"] <= 500:
+        if not 50 <= c["churned"] <= 500:
             raise AssertionError(f"{c['churned']} connections churned")
         equal(d.counter("conn_accepted"), 500 + c["churned"])
         equal(c["closed"], 500 + c["churned"])
@@ -186,7 +187,8 @@ def test_swarm_floods_and_connects_all_the_same():
     top = {"half-open-max": 1000, "max-connections": 20000}
     with served(top=top) as d:
         r = swarm("--connections", 500, "--connect-rate", 500, "--syn-flood",
-                  max(200, 20000 // SCALE), "--outstanding", 5, "--duration", 1)
+                  max(200, 10000 // SCALE), "--outstanding", 5, "--duration", 1,
+                  "--rto", 200)
         all_well(r, 500)
         equal(r["flood_sent"] > 500, True, f"flood of {r['flood_sent']}")
         if d.counter("cookies_sent") + d.counter("conn_accepted") < 500:
@@ -328,9 +330,11 @@ def test_swarm_counts_what_is_refused():
 
 def test_swarm_answers_that_never_come_are_counted():
     with Net(), KernelServer(1 << 20, lambda r: r):
-        r = kernel_swarm("--grace", "0.5", status=1)
-        equal(r["unanswered"], r["counters"]["requests"])
-        equal(r["unanswered"] > 0, True)
+        for how in ("fin", "vanish"):
+            r = kernel_swarm("--grace", "0.5", "--end", how, status=1)
+            equal(r["unanswered"], r["counters"]["requests"])
+            equal(r["unanswered"] > 0, True)
+            equal(r["violations"]["total"], 0)
 
 
 # --- handling
