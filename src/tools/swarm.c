@@ -123,8 +123,7 @@ static int swarm_open_direct(struct swarm *s)
 	if (!s->conf.direct)
 		return 0;
 	if (ifindex)
-		rc = swarm_tun_go_direct(&s->tun, ifindex,
-					 s->conf.server.family);
+		rc = swarm_tun_go_direct(&s->tun, ifindex);
 	if (rc == -EOPNOTSUPP)
 		log_error("--direct: the server has to be behind a TUN device "
 			  "in this network namespace");

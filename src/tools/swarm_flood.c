@@ -19,9 +19,7 @@ void swarm_flood_send(struct swarm_flood *f, struct swarm_tun *tun,
 		      uint32_t tsval)
 {
 	uint32_t usable = swarm_prefix_usable(&f->sources);
-	struct virtio_net_hdr vnet;
-	uint8_t headers[SWARM_HEADERS_MAX];
-	struct swarm_out out = {
+	const struct swarm_out out = {
 		.flags = SWARM_SYN,
 		.has_ts = f->wire.timestamps,
 		.src_low = swarm_prefix_low(&f->sources,
@@ -32,7 +30,7 @@ void swarm_flood_send(struct swarm_flood *f, struct swarm_tun *tun,
 		.window = UINT16_MAX,
 		.tsval = tsval,
 	};
-	uint32_t n = swarm_packet_build(&f->wire, &out, &vnet, headers);
 
-	swarm_tun_send(tun, &vnet, headers, n, NULL, 0);
+	swarm_packet_build(&f->wire, &out, swarm_tun_headers(tun));
+	swarm_tun_send(tun, NULL, 0);
 }

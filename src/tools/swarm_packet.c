@@ -170,19 +170,18 @@ static void swarm_packet_vnet(const struct swarm_wire *w,
 	ret_vnet->gso_size = out->gso_size;
 }
 
-uint32_t swarm_packet_build(const struct swarm_wire *w,
-			    const struct swarm_out *out,
-			    struct virtio_net_hdr *ret_vnet,
-			    uint8_t ret_headers[static SWARM_HEADERS_MAX])
+void swarm_packet_build(const struct swarm_wire *w, const struct swarm_out *out,
+			struct swarm_headers *ret_headers)
 {
-	struct tcp *h = (struct tcp *)(ret_headers + w->ip_bytes);
+	struct tcp *h = (struct tcp *)(ret_headers->bytes + w->ip_bytes);
 	uint8_t *end = swarm_packet_options(w, out, (uint8_t *)(h + 1));
 	uint32_t tcp_header = (uint32_t)(end - (uint8_t *)h);
 	uint32_t tcp_bytes = tcp_header + out->payload_len;
 	uint64_t sum = (uint64_t)w->pseudo_sum + swarm_sum_u32(out->src_low) +
 		       tcp_bytes;
 
-	swarm_packet_ip(w, out->src_low, tcp_bytes, ret_headers);
+	swarm_packet_ip(w, out->src_low, tcp_bytes, ret_headers->bytes);
+	ret_headers->len = w->ip_bytes + tcp_header;
 	*h = (struct tcp){
 		.sport = be16_put(out->src_port),
 		.dport = be16_put(w->server_port),
@@ -194,13 +193,12 @@ uint32_t swarm_packet_build(const struct swarm_wire *w,
 	};
 	if (w->offload) {
 		h->sum = be16_put(swarm_sum_fold(sum));
-		swarm_packet_vnet(w, out, w->ip_bytes + tcp_header, ret_vnet);
+		swarm_packet_vnet(w, out, ret_headers->len, &ret_headers->vnet);
 	} else {
 		sum += swarm_sum_bytes((uint8_t *)h, tcp_header);
 		h->sum = be16_put(
 			(uint16_t)~swarm_sum_fold(sum + out->payload_sum));
 	}
-	return w->ip_bytes + tcp_header;
 }
 
 /* --- taking apart ------------------------------------------------------ */

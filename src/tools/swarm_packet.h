@@ -11,10 +11,10 @@
  * bytes that lie elsewhere.
  */
 
-#include <linux/virtio_net.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tools/swarm_tun.h"
 #include "tools/swarm_tuple.h"
 
 #define SWARM_FIN 0x01u
@@ -23,7 +23,6 @@
 #define SWARM_PSH 0x08u
 #define SWARM_ACK 0x10u
 
-#define SWARM_HEADERS_MAX (40 + 60)
 #define SWARM_NO_WSCALE 0xff
 /* NOP, NOP, timestamps: what each segment but a SYN has, if any. */
 #define SWARM_TS_BYTES 12u
@@ -64,14 +63,9 @@ struct swarm_out {
 	uint32_t tsval, tsecr;
 };
 
-/*
- * Writes IP and TCP header and the virtio header, which means nothing without
- * offload. Returns how many bytes of ret_headers count.
- */
-uint32_t swarm_packet_build(const struct swarm_wire *w,
-			    const struct swarm_out *out,
-			    struct virtio_net_hdr *ret_vnet,
-			    uint8_t ret_headers[static SWARM_HEADERS_MAX]);
+/* Writes the headers of IP and TCP, and with offload the virtio header. */
+void swarm_packet_build(const struct swarm_wire *w, const struct swarm_out *out,
+			struct swarm_headers *ret_headers);
 
 /* A segment that came. */
 struct swarm_seg {

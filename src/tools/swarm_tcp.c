@@ -115,8 +115,6 @@ static void swarm_tcp_emit(struct swarm_tcp *t, uint32_t index, uint8_t flags,
 	struct swarm_rec *r = &t->conns.recs[index];
 	uint32_t stream = len ? swarm_tcp_stream(r, index) : 0;
 	uint32_t pos = swarm_tcp_pos(seq, r->iss);
-	struct virtio_net_hdr vnet;
-	uint8_t headers[SWARM_HEADERS_MAX];
 	struct swarm_out out = {
 		.flags = flags,
 		.has_ts = (r->flags & SWARM_REC_TS) != 0,
@@ -128,18 +126,16 @@ static void swarm_tcp_emit(struct swarm_tcp *t, uint32_t index, uint8_t flags,
 		.tsval = t->tsval,
 		.tsecr = flags & SWARM_ACK ? r->ts_recent : 0,
 	};
-	uint32_t n;
 
 	swarm_tuple_get(&t->tuples, index, r->turn, &out.src_low,
 			&out.src_port);
 	if (len && !t->wire.offload)
 		out.payload_sum =
 			swarm_pattern_sum(t->pattern, stream, pos, len);
-	n = swarm_packet_build(&t->wire, &out, &vnet, headers);
+	swarm_packet_build(&t->wire, &out, swarm_tun_headers(t->tun));
 	r->flags &= (uint8_t)~SWARM_REC_ACK_OWED;
 	t->count.segments_sent++;
-	swarm_tun_send(t->tun, &vnet, headers, n,
-		       swarm_pattern_at(t->pattern, stream, pos), len);
+	swarm_tun_send(t->tun, swarm_pattern_at(t->pattern, stream, pos), len);
 }
 
 void swarm_tcp_send_flags(struct swarm_tcp *t, uint32_t index, uint8_t flags,
@@ -150,8 +146,6 @@ void swarm_tcp_send_flags(struct swarm_tcp *t, uint32_t index, uint8_t flags,
 
 void swarm_tcp_answer(struct swarm_tcp *t, const struct swarm_seg *seg)
 {
-	struct virtio_net_hdr vnet;
-	uint8_t headers[SWARM_HEADERS_MAX];
 	const struct swarm_out out = {
 		.src_low = seg->dst_low,
 		.src_port = seg->dst_port,
@@ -163,11 +157,11 @@ void swarm_tcp_answer(struct swarm_tcp *t, const struct swarm_seg *seg)
 		.tsval = t->tsval,
 		.tsecr = seg->tsval,
 	};
-	uint32_t n = swarm_packet_build(&t->wire, &out, &vnet, headers);
 
+	swarm_packet_build(&t->wire, &out, swarm_tun_headers(t->tun));
 	t->count.segments_sent++;
 	t->count.pure_acks_sent++;
-	swarm_tun_send(t->tun, &vnet, headers, n, NULL, 0);
+	swarm_tun_send(t->tun, NULL, 0);
 }
 
 void swarm_tcp_send_ack(struct swarm_tcp *t, uint32_t index)

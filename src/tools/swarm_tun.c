@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "tools/swarm_tun.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
@@ -29,21 +27,19 @@
 
 /* Packets that wait for one sendmmsg(2). */
 #define TUN_DIRECT_BATCH 64u
-#define TUN_DIRECT_PARTS 3
+/* Headers, payload. */
+#define TUN_PARTS 2
 
 struct swarm_direct {
 	int fd;
-	struct sockaddr_ll to;
 	uint32_t n;
 	struct mmsghdr msgs[TUN_DIRECT_BATCH];
-	struct {
-		struct iovec iov[TUN_DIRECT_PARTS];
-		struct virtio_net_hdr vnet;
-		uint8_t headers[SWARM_TUN_HEADERS];
-	} packets[TUN_DIRECT_BATCH];
+	struct iovec parts[TUN_DIRECT_BATCH][TUN_PARTS];
+	struct swarm_headers headers[TUN_DIRECT_BATCH];
 };
 
-static_assert(sizeof(struct virtio_net_hdr) == 10, "TUNGETVNETHDRSZ's default");
+ASSERT_SIZE(struct virtio_net_hdr, 10); /* TUNGETVNETHDRSZ's default */
+ASSERT_OFFSET(struct swarm_headers, bytes, sizeof(struct virtio_net_hdr));
 
 int swarm_tun_attach(struct swarm_tun *tun, int fd, bool offload)
 {
@@ -88,25 +84,30 @@ static int swarm_tun_check_bare(int fd, int ifindex)
 	return ifr.ifr_hwaddr.sa_family == ARPHRD_NONE ? 0 : -EOPNOTSUPP;
 }
 
-int swarm_tun_go_direct(struct swarm_tun *tun, int ifindex, uint8_t family)
+int swarm_tun_go_direct(struct swarm_tun *tun, int ifindex)
 {
+	const struct sockaddr_ll to = {
+		.sll_family = AF_PACKET,
+		/* none: nothing comes in, and what goes out says itself */
+		.sll_protocol = 0,
+		.sll_ifindex = ifindex,
+	};
 	struct swarm_direct *d = calloc(1, sizeof(*d));
 	int one = 1, rc;
 
 	if (!d)
 		return -ENOMEM;
-	d->to = (struct sockaddr_ll){
-		.sll_family = AF_PACKET,
-		.sll_protocol = htons(family == 4 ? ETH_P_IP : ETH_P_IPV6),
-		.sll_ifindex = ifindex,
-	};
-	/* protocol 0: it receives nothing; virtio headers are for SOCK_RAW */
+	/* virtio headers are for SOCK_RAW */
 	d->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	rc = d->fd < 0 ? -errno : swarm_tun_check_bare(d->fd, ifindex);
 	if (rc == 0 && tun->offload &&
 	    setsockopt(d->fd, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof(one)) <
 		    0)
 		rc = -errno;
+	if (rc == 0)
+		rc = bind(d->fd, (const struct sockaddr *)&to, sizeof(to)) < 0
+			     ? -errno
+			     : 0;
 	if (rc < 0) {
 		if (d->fd >= 0)
 			close(d->fd);
@@ -171,64 +172,47 @@ int swarm_tun_read(struct swarm_tun *tun)
 	return n;
 }
 
-/* The parts of a packet; returns how many there are. */
-static int swarm_tun_parts(const struct swarm_tun *tun,
-			   const struct virtio_net_hdr *vnet,
-			   const uint8_t *headers, uint32_t headers_len,
-			   const uint8_t *payload, uint32_t payload_len,
-			   struct iovec ret_iov[TUN_DIRECT_PARTS])
+struct swarm_headers *swarm_tun_headers(struct swarm_tun *tun)
 {
-	int n = 0;
-
-	if (tun->offload)
-		ret_iov[n++] = (struct iovec){ (void *)vnet, sizeof(*vnet) };
-	ret_iov[n++] = (struct iovec){ (void *)headers, headers_len };
-	if (payload_len > 0)
-		ret_iov[n++] = (struct iovec){ (void *)payload, payload_len };
-	return n;
+	return tun->direct ? &tun->direct->headers[tun->direct->n]
+			   : &tun->headers;
 }
 
-static void swarm_tun_queue(struct swarm_tun *tun,
-			    const struct virtio_net_hdr *vnet,
-			    const uint8_t *headers, uint32_t headers_len,
-			    const uint8_t *payload, uint32_t payload_len)
+/* Returns how many parts there are. */
+static int swarm_tun_parts(const struct swarm_tun *tun,
+			   const struct swarm_headers *h,
+			   const uint8_t *payload, uint32_t payload_len,
+			   struct iovec ret_parts[TUN_PARTS])
+{
+	ret_parts[0] = (struct iovec){ (void *)h->bytes, h->len };
+	if (tun->offload)
+		ret_parts[0] = (struct iovec){ (void *)&h->vnet,
+					       TUN_VNET_BYTES + h->len };
+	ret_parts[1] = (struct iovec){ (void *)payload, payload_len };
+	return payload_len > 0 ? 2 : 1;
+}
+
+void swarm_tun_send(struct swarm_tun *tun, const uint8_t *payload,
+		    uint32_t payload_len)
 {
 	struct swarm_direct *d = tun->direct;
-	struct iovec *iov = d->packets[d->n].iov;
+	struct iovec parts[TUN_PARTS];
+	ssize_t rc;
 	int n;
 
-	assert(headers_len <= SWARM_TUN_HEADERS);
-	memcpy(d->packets[d->n].headers, headers, headers_len);
-	if (tun->offload)
-		d->packets[d->n].vnet = *vnet;
-	n = swarm_tun_parts(tun, &d->packets[d->n].vnet,
-			    d->packets[d->n].headers, headers_len, payload,
-			    payload_len, iov);
-	d->msgs[d->n].msg_hdr = (struct msghdr){
-		.msg_name = &d->to,
-		.msg_namelen = sizeof(d->to),
-		.msg_iov = iov,
-		.msg_iovlen = (size_t)n,
-	};
-	if (++d->n == TUN_DIRECT_BATCH)
-		swarm_tun_flush(tun);
-}
-
-void swarm_tun_send(struct swarm_tun *tun, const struct virtio_net_hdr *vnet,
-		    const uint8_t *headers, uint32_t headers_len,
-		    const uint8_t *payload, uint32_t payload_len)
-{
-	struct iovec iov[TUN_DIRECT_PARTS];
-	int n;
-
-	if (tun->direct) {
-		swarm_tun_queue(tun, vnet, headers, headers_len, payload,
-				payload_len);
+	if (d) {
+		n = swarm_tun_parts(tun, &d->headers[d->n], payload,
+				    payload_len, d->parts[d->n]);
+		d->msgs[d->n].msg_hdr.msg_iov = d->parts[d->n];
+		d->msgs[d->n].msg_hdr.msg_iovlen = (size_t)n;
+		if (++d->n == TUN_DIRECT_BATCH)
+			swarm_tun_flush(tun);
 		return;
 	}
-	n = swarm_tun_parts(tun, vnet, headers, headers_len, payload,
-			    payload_len, iov);
-	if (writev(tun->fd, iov, n) < 0)
+	n = swarm_tun_parts(tun, &tun->headers, payload, payload_len, parts);
+	rc = n == 1 ? write(tun->fd, parts[0].iov_base, parts[0].iov_len)
+		    : writev(tun->fd, parts, n);
+	if (rc < 0)
 		tun->send_failed++;
 	else
 		tun->sent++;

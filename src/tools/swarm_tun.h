@@ -22,7 +22,15 @@
 #include <stdint.h>
 
 #define SWARM_TUN_BATCH 128u
-#define SWARM_TUN_HEADERS 128u
+/* IP and TCP headers, at their longest. */
+#define SWARM_HEADERS_MAX (40 + 60)
+
+/* What stands before a packet's payload, in one piece. */
+struct swarm_headers {
+	struct virtio_net_hdr vnet; /* means nothing without offload */
+	uint8_t bytes[SWARM_HEADERS_MAX];
+	uint32_t len; /* of bytes */
+};
 
 struct swarm_frame {
 	const struct virtio_net_hdr *vnet; /* NULL without offload */
@@ -36,6 +44,7 @@ struct swarm_tun {
 	int fd;
 	struct swarm_direct *direct; /* NULL: through the device */
 	bool offload;
+	struct swarm_headers headers; /* of the next packet, if not direct */
 	uint8_t *buffer;
 	uint64_t sent, send_failed;
 	uint64_t received;
@@ -57,11 +66,11 @@ int swarm_tun_open(struct swarm_tun *tun, const char *name, bool offload);
 int swarm_tun_attach(struct swarm_tun *tun, int fd, bool offload);
 
 /*
- * From now on packets, all of family 4 or 6, are put into the queue of the
- * device of this index, which must be one without link-layer addresses, as
- * TUN is. Returns 0 or a negative errno: -EOPNOTSUPP, it is not.
+ * From now on packets are put into the queue of the device of this index,
+ * which must be one without link-layer addresses, as TUN is. Returns 0 or a
+ * negative errno: -EOPNOTSUPP, it is not.
  */
-int swarm_tun_go_direct(struct swarm_tun *tun, int ifindex, uint8_t family);
+int swarm_tun_go_direct(struct swarm_tun *tun, int ifindex);
 
 /* The device goes. Accepts what was never opened, if fd is -1. */
 void swarm_tun_close(struct swarm_tun *tun);
@@ -72,13 +81,15 @@ void swarm_tun_close(struct swarm_tun *tun);
  */
 int swarm_tun_read(struct swarm_tun *tun);
 
+/* Where to write the headers of the next packet. */
+struct swarm_headers *swarm_tun_headers(struct swarm_tun *tun);
+
 /*
- * Sends a packet of two parts, the first of at most SWARM_TUN_HEADERS bytes,
- * both borrowed until return; on the direct way the payload until the flush.
+ * Sends the packet whose headers are there, with a payload that is borrowed
+ * until return, on the direct way until the flush; NULL and 0: none.
  */
-void swarm_tun_send(struct swarm_tun *tun, const struct virtio_net_hdr *vnet,
-		    const uint8_t *headers, uint32_t headers_len,
-		    const uint8_t *payload, uint32_t payload_len);
+void swarm_tun_send(struct swarm_tun *tun, const uint8_t *payload,
+		    uint32_t payload_len);
 
 /* Sends what waits in the queue of the direct way. */
 void swarm_tun_flush(struct swarm_tun *tun);

@@ -11,6 +11,7 @@
 
 static struct swarm_wire wire;
 static struct swarm_pattern *pattern;
+static struct swarm_headers headers;
 static uint8_t packet[SERVER_PACKET_MAX];
 
 /* _i: 0 IPv4, 1 IPv6. */
@@ -46,11 +47,11 @@ static void teardown(void)
 /* Puts header and payload together. */
 static uint32_t build(const struct swarm_out *out, const uint8_t *payload)
 {
-	struct virtio_net_hdr vnet;
-	uint32_t n = swarm_packet_build(&wire, out, &vnet, packet);
-
-	memcpy(packet + n, payload, out->payload_len);
-	return n + out->payload_len;
+	swarm_packet_build(&wire, out, &headers);
+	memcpy(packet, headers.bytes, headers.len);
+	if (payload)
+		memcpy(packet + headers.len, payload, out->payload_len);
+	return headers.len + out->payload_len;
 }
 
 START_TEST(test_packet_built_is_right_to_the_last_bit)
@@ -108,7 +109,7 @@ START_TEST(test_packet_syn_offers_what_it_should)
 	struct server_packet p;
 
 	setup_family(_i);
-	p = server_read(packet, build(&out, packet));
+	p = server_read(packet, build(&out, NULL));
 	ck_assert_uint_eq(p.options_len, sizeof(options));
 	ck_assert_mem_eq(p.options, options, sizeof(options));
 }
@@ -122,22 +123,20 @@ START_TEST(test_packet_with_offload_has_a_sum_to_be_completed)
 				       .seq = 77,
 				       .payload_len = 4000,
 				       .gso_size = 1460 };
-	struct virtio_net_hdr vnet;
+	const struct virtio_net_hdr *vnet = &headers.vnet;
 	uint32_t n, at;
 
 	setup_family(_i);
 	wire.offload = true;
-	n = swarm_packet_build(&wire, &out, &vnet, packet);
-	memcpy(packet + n, swarm_pattern_at(pattern, 5, 6), out.payload_len);
-	n += out.payload_len;
-	ck_assert_uint_eq(vnet.flags, VIRTIO_NET_HDR_F_NEEDS_CSUM);
-	ck_assert_uint_eq(vnet.gso_type, _i ? VIRTIO_NET_HDR_GSO_TCPV6
-					    : VIRTIO_NET_HDR_GSO_TCPV4);
-	ck_assert_uint_eq(vnet.gso_size, 1460);
-	ck_assert_uint_eq(vnet.hdr_len, n - 4000);
-	at = vnet.csum_start;
+	n = build(&out, swarm_pattern_at(pattern, 5, 6));
+	ck_assert_uint_eq(vnet->flags, VIRTIO_NET_HDR_F_NEEDS_CSUM);
+	ck_assert_uint_eq(vnet->gso_type, _i ? VIRTIO_NET_HDR_GSO_TCPV6
+					     : VIRTIO_NET_HDR_GSO_TCPV4);
+	ck_assert_uint_eq(vnet->gso_size, 1460);
+	ck_assert_uint_eq(vnet->hdr_len, n - 4000);
+	at = vnet->csum_start;
 	ck_assert_uint_eq(at, _i ? 40 : 20);
-	server_put16(packet + at + vnet.csum_offset,
+	server_put16(packet + at + vnet->csum_offset,
 		     0xffff ^ server_sum(0, packet + at, n - at));
 	ck_assert_uint_eq(server_read(packet, n).seq, 77);
 }
