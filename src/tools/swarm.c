@@ -212,6 +212,11 @@ static void swarm_sleep(struct swarm *s)
 
 	if (next_ns > now_ns)
 		ns = max_u64(ns, next_ns - now_ns);
+	/* with a tick, what comes waits for its end */
+	if (s->conf.tick_us && s->tcp.conns.n_active > 0) {
+		ns = s->conf.tick_us * NSEC_PER_USEC;
+		fds[0].events = 0;
+	}
 	ts.tv_sec = (time_t)(ns / NSEC_PER_SEC);
 	ts.tv_nsec = (long)(ns % NSEC_PER_SEC);
 	(void)ppoll(fds, ARRAY_SIZE(fds), &ts, NULL);

@@ -101,6 +101,8 @@ static const struct conf_option conf_options[] = {
 	  "transmissions before giving up (default: 8)" },
 	{ "ack-delay", "MS", CONF_U32, CONF_AT(ack_delay_ms), 0, 500,
 	  "of ACKs for single segments (default: 40)" },
+	{ "tick", "US", CONF_U32, CONF_AT(tick_us), 0, 10000,
+	  "while requests are under way, wake up only so often" },
 	{ "direct", NULL, CONF_ON, CONF_AT(direct), 0, 0,
 	  "send straight to the device that the server is behind" },
 	{ "no-timestamps", NULL, CONF_OFF, CONF_AT(timestamps), 0, 0,

@@ -33,6 +33,7 @@ struct swarm_conf {
 	uint64_t seed;
 	uint32_t mtu;
 	uint32_t rto_ms, tries, ack_delay_ms;
+	uint32_t tick_us; /* 0: packets are read as they come */
 	uint32_t active_max;
 	bool verify, timestamps, offload, direct, set_forwarding, progress;
 	pid_t watch[SWARM_WATCH_MAX];

@@ -144,7 +144,7 @@ static void swarm_input_syn_sent(struct swarm_tcp *t, uint32_t index,
 	if (r->flags & SWARM_REC_TS)
 		r->mss = (uint16_t)(r->mss - SWARM_TS_BYTES);
 	t->count.connected++;
-	swarm_hist_add(&t->connect_hist, t->now_ns - a->sched_ns);
+	swarm_tcp_add_latency(t, &t->connect_hist, a);
 	swarm_conns_rest(&t->conns, r);
 	swarm_conns_set_state(&t->conns, r, SWARM_ESTABLISHED);
 	swarm_tcp_send_ack(t, index);
@@ -306,7 +306,7 @@ static void swarm_input_answered(struct swarm_tcp *t, struct swarm_rec *r)
 	    seq_lt(r->rcv_nxt, a->reply_end))
 		return;
 	t->count.exchanges++;
-	swarm_hist_add(&t->exchange_hist, t->now_ns - a->sched_ns);
+	swarm_tcp_add_latency(t, &t->exchange_hist, a);
 	swarm_conns_rest(&t->conns, r);
 }
 

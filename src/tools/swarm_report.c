@@ -141,6 +141,7 @@ static struct json_object *report_conf(const struct swarm_conf *c)
 	report_number(o, "seed", c->seed);
 	report_number(o, "mtu", c->mtu);
 	report_number(o, "ack_delay_ms", c->ack_delay_ms);
+	report_number(o, "tick_us", c->tick_us);
 	report_bool(o, "verify", c->verify);
 	report_bool(o, "timestamps", c->timestamps);
 	report_bool(o, "offload", c->offload);

@@ -19,7 +19,9 @@
  * swept every TCP_SWEEP_MS; so one is late by up to that, and setting one is a
  * store. When it is over, all that is in flight goes again, up to
  * TCP_RESEND_BYTES (the peer keeps what it has, so this fills any gap), and
- * the time-out doubles. A reply that doesn't come is not our business once
+ * the time-out doubles. It begins with rto_ms, but when the server is slow with
+ * all of us, with thrice the mean latency of late: else retransmissions would
+ * make an overload worse, and last. A reply that doesn't come is not our business once
  * the request is acknowledged: the peer has to retransmit.
  *
  * ACKs, as RFC 1122 4.2.3.2 has them: at once for every second segment, for
@@ -41,7 +43,9 @@
 
 #define TCP_SWEEP_MS 10u
 #define TCP_RTO_MAX_MS 60000u
-#define TCP_CLOSE_MS 10000u /* for the peer's FIN after ours was acknowledged */
+/* Latencies that make the recent mean, and how many times that is waited. */
+#define TCP_RECENT 64
+#define TCP_RTO_RECENT 3
 #define TCP_RESEND_BYTES 65536u
 /* A connection's next ISN is beyond what the last one sent: RFC 9293 3.4.1. */
 #define TCP_ISS_STEP 1000000u
@@ -170,9 +174,21 @@ void swarm_tcp_send_ack(struct swarm_tcp *t, uint32_t index)
 	swarm_tcp_emit(t, index, SWARM_ACK, t->conns.recs[index].snd_nxt, 0);
 }
 
+void swarm_tcp_add_latency(struct swarm_tcp *t, struct swarm_hist *h,
+			   const struct swarm_active *a)
+{
+	uint64_t ns = t->now_ns - a->sched_ns;
+
+	swarm_hist_add(h, ns);
+	t->recent_ns =
+		t->recent_ns - t->recent_ns / TCP_RECENT + ns / TCP_RECENT;
+}
+
 void swarm_tcp_arm(struct swarm_tcp *t, struct swarm_active *a)
 {
-	uint64_t rto_ms = (uint64_t)t->conf.rto_ms << min_u32(a->tries, 16);
+	uint64_t rto_ms = max_u64(t->conf.rto_ms,
+				  t->recent_ns * TCP_RTO_RECENT / NSEC_PER_MSEC)
+			  << min_u32(a->tries, 16);
 
 	swarm_conns_set_deadline(&t->conns, a,
 				 t->now_ms + (uint32_t)min_u64(rto_ms,

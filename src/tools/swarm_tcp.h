@@ -30,7 +30,7 @@
 
 struct swarm_tcp_conf {
 	uint32_t request_bytes, reply_bytes;
-	uint32_t rto_ms; /* the first time-out; doubles up to SWARM_RTO_MAX */
+	uint32_t rto_ms; /* the first time-out, at least; it doubles */
 	uint32_t tries; /* transmissions until we give up */
 	uint32_t ack_delay_ms; /* 0: none */
 	bool echo; /* reply bytes are those of the request */
@@ -57,6 +57,7 @@ struct swarm_tcp {
 	uint32_t now_ms; /* since the start, from 1 on */
 	uint32_t tsval; /* RFC 7323 4.1: in ms, too */
 	uint32_t swept_ms; /* when deadlines were looked at */
+	uint64_t recent_ns; /* mean of the latest latencies, of both histograms */
 	struct swarm_ack_due *ack_queue; /* SWARM_ACK_QUEUE */
 	uint32_t ack_head, ack_tail; /* both count without end */
 	struct swarm_counters count;
@@ -134,6 +135,10 @@ uint32_t swarm_tcp_push(struct swarm_tcp *t, uint32_t index);
 
 /* Sends again, from the first byte that is not acknowledged, up to max bytes. */
 void swarm_tcp_resend(struct swarm_tcp *t, uint32_t index, uint32_t max);
+
+/* What the client waited for has come: into the histogram. */
+void swarm_tcp_add_latency(struct swarm_tcp *t, struct swarm_hist *h,
+			   const struct swarm_active *a);
 
 /* (Re)starts the client's retransmission timer. */
 void swarm_tcp_arm(struct swarm_tcp *t, struct swarm_active *a);

@@ -118,6 +118,22 @@ START_TEST(test_tcp_request_goes_again_until_it_is_acknowledged)
 }
 END_TEST
 
+START_TEST(test_tcp_time_out_grows_with_the_latency)
+{
+	establish();
+	for (int i = 0; i < 1000; i++)
+		swarm_tcp_add_latency(&tcp, &tcp.exchange_hist,
+				      &(struct swarm_active){
+					      .sched_ns =
+						      now_ns - NSEC_PER_SEC });
+	be_asked();
+	pass_ms(2900); /* and not after 200 ms */
+	ck_assert(!take());
+	pass_ms(150);
+	ck_assert(take());
+}
+END_TEST
+
 START_TEST(test_tcp_three_duplicate_acks_send_the_first_segment_again)
 {
 	struct server_packet p;
@@ -242,6 +258,7 @@ UNIT_MAIN("tools/swarm_tcp",
 		    test_tcp_request_takes_the_ack_along,
 		    test_tcp_stream_goes_on_from_request_to_request,
 		    test_tcp_request_goes_again_until_it_is_acknowledged,
+		    test_tcp_time_out_grows_with_the_latency,
 		    test_tcp_three_duplicate_acks_send_the_first_segment_again,
 		    test_tcp_syn_goes_again_and_then_fails,
 		    test_tcp_window_of_the_peer_is_kept_to,
