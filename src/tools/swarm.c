@@ -159,6 +159,7 @@ static int swarm_open_tcp(struct swarm *s)
 	if (rc < 0)
 		return rc;
 	wire.client = tuples.first;
+	wire.word_at = tuples.word_at;
 	swarm_wire_init(&wire);
 	rc = swarm_tcp_init(&s->tcp, &tcp_conf, &wire, &tuples, &s->tun,
 			    c->active_max, c->seed);

@@ -88,9 +88,9 @@ static const struct conf_option conf_options[] = {
 	{ "end", "HOW", CONF_END, 0, 0, 0, "fin (default), reset or vanish" },
 	{ "vanish", NULL, CONF_VANISH, 0, 0, 0, "the same as --end=vanish" },
 	{ "sources", "PREFIX", CONF_PREFIX, CONF_AT(sources), 0, 0,
-	  "of the clients (default: 10.64.0.0/10, fd64::/64)" },
+	  "of the clients (default: 10.64.0.0/10, fd64::/32)" },
 	{ "flood-sources", "PREFIX", CONF_PREFIX, CONF_AT(flood_sources), 0, 0,
-	  "of the flood (default: 10.128.0.0/9, fd65::/64)" },
+	  "of the flood (default: 10.128.0.0/9, fd65::/32)" },
 	{ "device", "NAME", CONF_DEVICE, CONF_AT(device), 0, 0,
 	  "the TUN device to create (default: swarm0)" },
 	{ "mtu", "BYTES", CONF_U32, CONF_AT(mtu), CONF_MTU_MIN4, UINT16_MAX,
@@ -286,10 +286,10 @@ static void conf_defaults(struct swarm_conf *conf)
 		conf->duration_s =
 			conf->rate || conf->outstanding || conf->churn ? 10 : 0;
 	if (conf->sources.ip.family == 0)
-		(void)swarm_prefix_parse(ip4 ? "10.64.0.0/10" : "fd64::/64",
+		(void)swarm_prefix_parse(ip4 ? "10.64.0.0/10" : "fd64::/32",
 					 &conf->sources);
 	if (conf->flood_sources.ip.family == 0)
-		(void)swarm_prefix_parse(ip4 ? "10.128.0.0/9" : "fd65::/64",
+		(void)swarm_prefix_parse(ip4 ? "10.128.0.0/9" : "fd65::/32",
 					 &conf->flood_sources);
 	conf->active_max = max_u32(CONF_ACTIVE_MIN, 2 * conf->outstanding);
 }

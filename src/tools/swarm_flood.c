@@ -11,7 +11,8 @@ void swarm_flood_init(struct swarm_flood *f, const struct swarm_wire *wire,
 		.sources = *sources,
 		.rng = { seed },
 	};
-	f->wire.client = sources->ip;
+	f->wire.client = swarm_prefix_first(sources);
+	f->wire.word_at = swarm_prefix_word_at(sources);
 	swarm_wire_init(&f->wire);
 }
 
@@ -22,8 +23,8 @@ void swarm_flood_send(struct swarm_flood *f, struct swarm_tun *tun,
 	const struct swarm_out out = {
 		.flags = SWARM_SYN,
 		.has_ts = f->wire.timestamps,
-		.src_low = swarm_prefix_low(&f->sources,
-					    swarm_rng_below(&f->rng, usable)),
+		.src_word = swarm_prefix_word(&f->sources,
+					      swarm_rng_below(&f->rng, usable)),
 		.src_port = (uint16_t)(SWARM_PORT_FIRST +
 				       swarm_rng_below(&f->rng, SWARM_PORTS)),
 		.seq = (uint32_t)swarm_rng_next(&f->rng),

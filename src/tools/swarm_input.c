@@ -474,7 +474,7 @@ static bool swarm_input_parse(struct swarm_tcp *t, const struct swarm_frame *f,
 		t->n_violations++;
 		return false;
 	}
-	if (swarm_tuple_find(&t->tuples, ret_seg->dst_low, ret_seg->dst_port,
+	if (swarm_tuple_find(&t->tuples, ret_seg->dst_word, ret_seg->dst_port,
 			     ret_index, ret_turn))
 		return true;
 	t->count.strays++;

@@ -4,8 +4,8 @@
  *
  * Theory of operation
  *
- * The template of the IP header holds all but the total length and the last
- * four bytes of the source. ip_sum is its checksum without them, pseudo_sum
+ * The template of the IP header holds all but the total length and the word
+ * of the source that differs from client to client. ip_sum is its checksum without them, pseudo_sum
  * that of the TCP pseudo header (RFC 9293 3.1) and the server's port. A
  * segment's checksums are these and a few words more; the payload's sum comes
  * with the segment, known in advance.
@@ -96,7 +96,8 @@ void swarm_wire_init(struct swarm_wire *w)
 		src = h->src;
 		dst = h->dst;
 	}
-	memcpy(src, w->client.bytes, n - 4);
+	memcpy(src, w->client.bytes, n);
+	memset(src + w->word_at, 0, 4);
 	memcpy(dst, w->server.bytes, n);
 	w->ip_bytes = w->server.family == 4 ? IP4_BYTES : IP6_BYTES;
 	w->ip_sum = swarm_sum_bytes(w->ip, w->ip_bytes);
@@ -104,7 +105,7 @@ void swarm_wire_init(struct swarm_wire *w)
 			swarm_sum_bytes(dst, n) + IPPROTO_TCP;
 }
 
-static void swarm_packet_ip(const struct swarm_wire *w, uint32_t src_low,
+static void swarm_packet_ip(const struct swarm_wire *w, uint32_t src_word,
 			    uint32_t tcp_bytes, uint8_t *ret_ip)
 {
 	memcpy(ret_ip, w->ip, w->ip_bytes);
@@ -113,14 +114,15 @@ static void swarm_packet_ip(const struct swarm_wire *w, uint32_t src_low,
 		uint32_t length = IP4_BYTES + tcp_bytes;
 
 		h->length = be16_put((uint16_t)length);
-		h->src = be32_put(src_low);
-		h->sum = be16_put((uint16_t)~swarm_sum_fold(
-			(uint64_t)w->ip_sum + length + swarm_sum_u32(src_low)));
+		h->src = be32_put(src_word);
+		h->sum = be16_put(
+			(uint16_t)~swarm_sum_fold((uint64_t)w->ip_sum + length +
+						  swarm_sum_u32(src_word)));
 	} else {
 		struct ip6 *h = (struct ip6 *)ret_ip;
 
 		h->length = be16_put((uint16_t)tcp_bytes);
-		be32_store(h->src + 12, src_low);
+		be32_store(h->src + w->word_at, src_word);
 	}
 }
 
@@ -177,10 +179,10 @@ void swarm_packet_build(const struct swarm_wire *w, const struct swarm_out *out,
 	uint8_t *end = swarm_packet_options(w, out, (uint8_t *)(h + 1));
 	uint32_t tcp_header = (uint32_t)(end - (uint8_t *)h);
 	uint32_t tcp_bytes = tcp_header + out->payload_len;
-	uint64_t sum = (uint64_t)w->pseudo_sum + swarm_sum_u32(out->src_low) +
+	uint64_t sum = (uint64_t)w->pseudo_sum + swarm_sum_u32(out->src_word) +
 		       tcp_bytes;
 
-	swarm_packet_ip(w, out->src_low, tcp_bytes, ret_headers->bytes);
+	swarm_packet_ip(w, out->src_word, tcp_bytes, ret_headers->bytes);
 	ret_headers->len = w->ip_bytes + tcp_header;
 	*h = (struct tcp){
 		.sport = be16_put(out->src_port),
@@ -221,8 +223,18 @@ static uint32_t swarm_parse_ip4(const struct swarm_wire *w, const uint8_t *p,
 	*ret_why = SWARM_PARSE_MALFORMED;
 	if (swarm_sum_bytes(p, IP4_BYTES) != UINT16_MAX)
 		return 0;
-	seg->dst_low = be32_get(h->dst);
+	seg->dst_word = be32_get(h->dst);
 	return len - IP4_BYTES;
+}
+
+/* Does all of the address agree with the client's but the word? */
+static bool swarm_parse_is_client(const struct swarm_wire *w,
+				  const uint8_t *addr)
+{
+	uint8_t end = (uint8_t)(w->word_at + 4);
+
+	return memcmp(addr, w->client.bytes, w->word_at) == 0 &&
+	       memcmp(addr + end, w->client.bytes + end, 16u - end) == 0;
 }
 
 static uint32_t swarm_parse_ip6(const struct swarm_wire *w, const uint8_t *p,
@@ -237,9 +249,9 @@ static uint32_t swarm_parse_ip6(const struct swarm_wire *w, const uint8_t *p,
 	*ret_why = SWARM_PARSE_OTHER;
 	if (h->next != IPPROTO_TCP ||
 	    memcmp(h->src, w->server.bytes, 16) != 0 ||
-	    memcmp(h->dst, w->client.bytes, 12) != 0)
+	    !swarm_parse_is_client(w, h->dst))
 		return 0;
-	seg->dst_low = be32_load(h->dst + 12);
+	seg->dst_word = be32_load(h->dst + w->word_at);
 	return len - IP6_BYTES;
 }
 
@@ -326,7 +338,7 @@ enum swarm_parse swarm_packet_parse(const struct swarm_wire *w,
 		swarm_parse_vnet(vnet, &seg);
 	if (!seg.sum_known)
 		seg.sum = swarm_sum_fold(
-			(uint64_t)w->pseudo_sum + swarm_sum_u32(seg.dst_low) +
+			(uint64_t)w->pseudo_sum + swarm_sum_u32(seg.dst_word) +
 			bytes + swarm_sum_bytes((const uint8_t *)h, header));
 	*ret_seg = seg;
 	return SWARM_PARSE_OK;

@@ -33,7 +33,8 @@
 struct swarm_wire {
 	struct swarm_ip server;
 	uint16_t server_port;
-	struct swarm_ip client; /* some client; the last four bytes vary */
+	struct swarm_ip client; /* some client; four bytes vary */
+	uint8_t word_at; /* these: swarm_tuple.h */
 	uint16_t mss; /* that we announce, and the most that we send */
 	uint8_t wscale; /* that we offer */
 	bool timestamps; /* that we offer */
@@ -41,7 +42,7 @@ struct swarm_wire {
 	bool offload;
 	/* derived by swarm_wire_init() */
 	uint8_t ip_bytes; /* of the IP header */
-	uint32_t ip_sum; /* of the template, without length and source's low */
+	uint32_t ip_sum; /* of the template, without length and source's word */
 	uint32_t pseudo_sum; /* likewise, with protocol and ports of the server */
 	uint8_t ip[40];
 };
@@ -51,7 +52,7 @@ void swarm_wire_init(struct swarm_wire *w);
 
 /* A segment to send. */
 struct swarm_out {
-	uint32_t src_low; /* last four bytes of the client's address */
+	uint32_t src_word; /* of the client's address, in host order */
 	uint16_t src_port;
 	uint8_t flags;
 	bool has_ts; /* timestamps, or in a SYN: offer them */
@@ -69,7 +70,7 @@ void swarm_packet_build(const struct swarm_wire *w, const struct swarm_out *out,
 
 /* A segment that came. */
 struct swarm_seg {
-	uint32_t dst_low; /* last four bytes of the client's address */
+	uint32_t dst_word; /* of the client's address, in host order */
 	uint16_t dst_port;
 	uint8_t flags;
 	bool has_ts;

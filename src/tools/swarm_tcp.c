@@ -131,7 +131,7 @@ static void swarm_tcp_emit(struct swarm_tcp *t, uint32_t index, uint8_t flags,
 		.tsecr = flags & SWARM_ACK ? r->ts_recent : 0,
 	};
 
-	swarm_tuple_get(&t->tuples, index, r->turn, &out.src_low,
+	swarm_tuple_get(&t->tuples, index, r->turn, &out.src_word,
 			&out.src_port);
 	if (len && !t->wire.offload)
 		out.payload_sum =
@@ -151,7 +151,7 @@ void swarm_tcp_send_flags(struct swarm_tcp *t, uint32_t index, uint8_t flags,
 void swarm_tcp_answer(struct swarm_tcp *t, const struct swarm_seg *seg)
 {
 	const struct swarm_out out = {
-		.src_low = seg->dst_low,
+		.src_word = seg->dst_word,
 		.src_port = seg->dst_port,
 		.flags = SWARM_ACK,
 		.has_ts = seg->has_ts,

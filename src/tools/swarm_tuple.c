@@ -14,6 +14,8 @@
 #define PREFIX4_MAX 30
 #define PREFIX6_MIN 16
 #define PREFIX6_MAX 126
+/* The rest of an IPv6 address is the interface's. */
+#define NETWORK6_BITS 64
 #define TURN_BITS_MAX 8
 
 static int swarm_number_parse(const char *text, unsigned long min,
@@ -146,17 +148,34 @@ bool swarm_prefix_overlaps(const struct swarm_prefix *a,
 				  a->len < b->len ? &b->ip : &a->ip);
 }
 
+uint8_t swarm_prefix_word_at(const struct swarm_prefix *p)
+{
+	if (p->ip.family == 4)
+		return 0;
+	return p->len <= NETWORK6_BITS - 2 ? NETWORK6_BITS / 8 - 4 : 12;
+}
+
 uint32_t swarm_prefix_usable(const struct swarm_prefix *p)
 {
-	unsigned int bits = swarm_ip_bytes(p->ip.family) * 8u - p->len;
+	unsigned int bits = (swarm_prefix_word_at(p) + 4u) * 8u - p->len;
 
 	return (uint32_t)((UINT64_C(1) << min_u32(bits, 32)) - 2);
 }
 
-uint32_t swarm_prefix_low(const struct swarm_prefix *p, uint32_t i)
+uint32_t swarm_prefix_word(const struct swarm_prefix *p, uint32_t i)
 {
-	return be32_load(p->ip.bytes + swarm_ip_bytes(p->ip.family) - 4) + 1 +
-	       i;
+	return be32_load(p->ip.bytes + swarm_prefix_word_at(p)) + 1 + i;
+}
+
+struct swarm_ip swarm_prefix_first(const struct swarm_prefix *p)
+{
+	struct swarm_ip ip = p->ip;
+
+	/* 0 is every router's: RFC 4291 2.6.1 */
+	if (ip.family == 6)
+		ip.bytes[15] = 1;
+	be32_store(ip.bytes + swarm_prefix_word_at(p), swarm_prefix_word(p, 0));
+	return ip;
 }
 
 /* As many turns as all clients have ports for. */
@@ -178,14 +197,13 @@ int swarm_tuples_init(struct swarm_tuples *t, const struct swarm_prefix *p,
 	if ((uint64_t)n_addrs * SWARM_PORTS < n_clients)
 		return -ERANGE;
 	*t = (struct swarm_tuples){
-		.first = p->ip,
-		.first_low = swarm_prefix_low(p, 0),
+		.first = swarm_prefix_first(p),
+		.first_word = swarm_prefix_word(p, 0),
+		.word_at = swarm_prefix_word_at(p),
 		.n_addrs = n_addrs,
 		.n_clients = n_clients,
 		.turn_bits = swarm_tuple_turn_bits(n_clients, n_addrs),
 	};
-	be32_store(t->first.bytes + swarm_ip_bytes(p->ip.family) - 4,
-		   t->first_low);
 	return 0;
 }
 
@@ -194,9 +212,9 @@ const char *swarm_tuple_text(const struct swarm_tuples *t, uint32_t index,
 {
 	struct swarm_ip ip = t->first;
 	uint16_t port;
-	uint32_t low;
+	uint32_t word;
 
-	swarm_tuple_get(t, index, turn, &low, &port);
-	be32_store(ip.bytes + swarm_ip_bytes(ip.family) - 4, low);
+	swarm_tuple_get(t, index, turn, &word, &port);
+	be32_store(ip.bytes + t->word_at, word);
 	return swarm_endpoint_text(&ip, port, ret_text);
 }

@@ -9,8 +9,10 @@
  *	address = first + index mod n_addrs
  *	port = SWARM_PORT_FIRST + index / n_addrs * n_turns + turn
  *
- * Neighbours in index have different addresses. Addresses differ in their
- * last four bytes alone, in IPv6 too. A client that connects anew takes the
+ * Neighbours in index have different addresses. Addresses differ in four
+ * bytes alone, the word at word_at: in IPv6 the last ones of the network part,
+ * so that each is a host of its own to who counts by /64, or if the prefix is
+ * too long for that, the last ones of all. A client that connects anew takes the
  * next of its n_turns ports in turn, as a kernel would take another one.
  */
 
@@ -62,18 +64,25 @@ bool swarm_prefix_holds(const struct swarm_prefix *p,
 bool swarm_prefix_overlaps(const struct swarm_prefix *a,
 			   const struct swarm_prefix *b);
 
+/* Where the four bytes are in which addresses of the prefix differ. */
+uint8_t swarm_prefix_word_at(const struct swarm_prefix *p);
+
 /*
  * Addresses of a prefix that are used: all but the first and the last one,
  * at most 2^32 - 2.
  */
 uint32_t swarm_prefix_usable(const struct swarm_prefix *p);
 
-/* The i-th usable address: its last four bytes, in host order. */
-uint32_t swarm_prefix_low(const struct swarm_prefix *p, uint32_t i);
+/* The i-th usable address: its four bytes that differ, in host order. */
+uint32_t swarm_prefix_word(const struct swarm_prefix *p, uint32_t i);
+
+/* The first usable address. */
+struct swarm_ip swarm_prefix_first(const struct swarm_prefix *p);
 
 struct swarm_tuples {
 	struct swarm_ip first; /* address of client 0 */
-	uint32_t first_low; /* its last four bytes, in host order */
+	uint32_t first_word; /* its bytes at word_at, in host order */
+	uint8_t word_at;
 	uint32_t n_addrs;
 	uint32_t n_clients;
 	uint8_t turn_bits; /* n_turns is 1 << turn_bits */
@@ -83,12 +92,12 @@ struct swarm_tuples {
 int swarm_tuples_init(struct swarm_tuples *t, const struct swarm_prefix *p,
 		      uint32_t n_clients);
 
-/* The last four bytes of the client's address in host order, and its port. */
+/* The four bytes of the client's address in host order, and its port. */
 static inline void swarm_tuple_get(const struct swarm_tuples *t, uint32_t index,
-				   uint8_t turn, uint32_t *ret_low,
+				   uint8_t turn, uint32_t *ret_word,
 				   uint16_t *ret_port)
 {
-	*ret_low = t->first_low + index % t->n_addrs;
+	*ret_word = t->first_word + index % t->n_addrs;
 	*ret_port = (uint16_t)(SWARM_PORT_FIRST +
 			       (index / t->n_addrs << t->turn_bits) + turn);
 }
@@ -104,11 +113,11 @@ static inline uint8_t swarm_tuple_next(const struct swarm_tuples *t,
  * The client with this address, whose other bytes were compared, and port,
  * and whose turn it would be. False: it belongs to none.
  */
-static inline bool swarm_tuple_find(const struct swarm_tuples *t, uint32_t low,
+static inline bool swarm_tuple_find(const struct swarm_tuples *t, uint32_t word,
 				    uint16_t port, uint32_t *ret_index,
 				    uint8_t *ret_turn)
 {
-	uint32_t addr = low - t->first_low;
+	uint32_t addr = word - t->first_word;
 	uint32_t place = port - SWARM_PORT_FIRST;
 	uint64_t index;
 

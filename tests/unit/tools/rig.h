@@ -48,6 +48,7 @@ static inline void setup_conf(const struct swarm_tcp_conf *conf)
 	ck_assert_int_eq(swarm_prefix_parse("10.64.0.0/10", &prefix), 0);
 	ck_assert_int_eq(swarm_tuples_init(&tuples, &prefix, 1000), 0);
 	wire.client = tuples.first;
+	wire.word_at = tuples.word_at;
 	swarm_wire_init(&wire);
 	ck_assert_int_eq(
 		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fds), 0);

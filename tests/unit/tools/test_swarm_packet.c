@@ -14,7 +14,7 @@ static struct swarm_pattern *pattern;
 static struct swarm_headers headers;
 static uint8_t packet[SERVER_PACKET_MAX];
 
-/* _i: 0 IPv4, 1 IPv6. */
+/* _i: 0 IPv4, 1 and 2 IPv6, where networks differ. */
 static void setup_family(int i)
 {
 	uint16_t port;
@@ -30,6 +30,7 @@ static void setup_family(int i)
 						: "10.64.0.0:1",
 					      &wire.client, &port),
 			 0);
+	wire.word_at = i == 2 ? 4 : i ? 12 : 0;
 	swarm_wire_init(&wire);
 }
 
@@ -62,7 +63,7 @@ START_TEST(test_packet_built_is_right_to_the_last_bit)
 	for (uint32_t i = 0; i < 3000; i++) {
 		uint32_t stream = (uint32_t)swarm_rng_next(&rng);
 		struct swarm_out out = {
-			.src_low = (uint32_t)swarm_rng_next(&rng),
+			.src_word = (uint32_t)swarm_rng_next(&rng),
 			.src_port = (uint16_t)swarm_rng_next(&rng),
 			.flags = SWARM_ACK | SWARM_PSH,
 			.has_ts = i % 2,
@@ -87,8 +88,8 @@ START_TEST(test_packet_built_is_right_to_the_last_bit)
 		ck_assert_uint_eq(p.flags, out.flags);
 		ck_assert_uint_eq(p.window, out.window);
 		ck_assert_uint_eq(p.payload_len, out.payload_len);
-		ck_assert_uint_eq(server_get32(p.src + (_i ? 12 : 0)),
-				  out.src_low);
+		ck_assert_uint_eq(server_get32(p.src + wire.word_at),
+				  out.src_word);
 		ck_assert_mem_eq(p.dst, wire.server.bytes, _i ? 16 : 4);
 		ck_assert_uint_eq(p.options_len, out.has_ts ? 12 : 0);
 		if (out.has_ts)
@@ -119,7 +120,7 @@ END_TEST
 START_TEST(test_packet_with_offload_has_a_sum_to_be_completed)
 {
 	const struct swarm_out out = { .flags = SWARM_ACK,
-				       .src_low = 0x0a400102,
+				       .src_word = 0x0a400102,
 				       .seq = 77,
 				       .payload_len = 4000,
 				       .gso_size = 1460 };
@@ -154,7 +155,7 @@ static struct server_packet from_server(int i)
 
 	memcpy(p.src, wire.server.bytes, 16);
 	memcpy(p.dst, wire.client.bytes, 16);
-	p.dst[i ? 15 : 3] = 9;
+	p.dst[wire.word_at + 3] = 9;
 	return p;
 }
 
@@ -176,7 +177,9 @@ START_TEST(test_packet_parsed_is_what_was_sent)
 	n = server_write(&p, packet);
 	ck_assert_int_eq(swarm_packet_parse(&wire, NULL, packet, n, &seg),
 			 SWARM_PARSE_OK);
-	ck_assert_uint_eq(seg.dst_low, _i ? 0x00010009 : 0x0a400009);
+	ck_assert_uint_eq(seg.dst_word, _i == 2 ? 9
+					: _i	? 0x00010009
+						: 0x0a400009);
 	ck_assert_uint_eq(seg.dst_port, 1025);
 	ck_assert_uint_eq(seg.seq, 0xfffffff0);
 	ck_assert_uint_eq(seg.ack, 5);
@@ -345,7 +348,7 @@ START_TEST(test_pattern_goes_on_over_its_end_and_over_the_wrap)
 END_TEST
 
 UNIT_MAIN("tools/swarm_packet",
-	  UNIT_LOOP("IPv4 and IPv6", 2, setup, teardown,
+	  UNIT_LOOP("IPv4 and IPv6", 3, setup, teardown,
 		    test_packet_built_is_right_to_the_last_bit,
 		    test_packet_syn_offers_what_it_should,
 		    test_packet_with_offload_has_a_sum_to_be_completed,

@@ -43,6 +43,8 @@ static const struct {
 	{ "10.64.0.0/10", 100000000 },
 	{ "10.1.2.0/24", 1000 },
 	{ "10.1.2.0/30", 2 * SWARM_PORTS },
+	{ "fd64::/32", 10000000 },
+	{ "fd64:0:0:fffc::/62", 2 * SWARM_PORTS },
 	{ "fd64::/64", 10000000 },
 	{ "fd64::ffff:ff00/120", 254 * SWARM_PORTS },
 };
@@ -102,6 +104,29 @@ START_TEST(test_tuple_addresses_stay_inside_the_prefix)
 }
 END_TEST
 
+START_TEST(test_tuple_ipv6_networks_differ_if_there_is_room)
+{
+	static const struct {
+		const char *prefix, *first, *second;
+	} cases[] = {
+		{ "fd64::/32", "[fd64:0:0:1::1]:1024", "[fd64:0:0:2::1]:1024" },
+		{ "fd64:1:2:3::/64", "[fd64:1:2:3::1]:1024",
+		  "[fd64:1:2:3::2]:1024" },
+		{ "fd64::a0/123", "[fd64::a1]:1024", "[fd64::a2]:1024" },
+	};
+	char text[SWARM_ADDR_TEXT_BYTES];
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct swarm_tuples t = tuples_of(cases[i].prefix, 2);
+
+		ck_assert_str_eq(swarm_tuple_text(&t, 0, 0, text),
+				 cases[i].first);
+		ck_assert_str_eq(swarm_tuple_text(&t, 1, 0, text),
+				 cases[i].second);
+	}
+}
+END_TEST
+
 START_TEST(test_tuple_turns_come_round)
 {
 	struct swarm_tuples t = tuples_of("10.64.0.0/10", 10000000);
@@ -154,6 +179,8 @@ START_TEST(test_prefix_is_read_or_refused)
 	ck_assert_int_eq(swarm_prefix_parse("10.64.0.0/10", &p), 0);
 	ck_assert_str_eq(swarm_prefix_text(&p, text), "10.64.0.0/10");
 	ck_assert_uint_eq(swarm_prefix_usable(&p), (1u << 22) - 2);
+	ck_assert_int_eq(swarm_prefix_parse("fd64::/60", &p), 0);
+	ck_assert_uint_eq(swarm_prefix_usable(&p), 14);
 	ck_assert_int_eq(swarm_prefix_parse("fd64::/64", &p), 0);
 	ck_assert_str_eq(swarm_prefix_text(&p, text), "fd64::/64");
 	ck_assert_uint_eq(swarm_prefix_usable(&p), UINT32_MAX - 1);
@@ -208,6 +235,7 @@ UNIT_MAIN("tools/swarm_tuple",
 		    test_tuple_and_index_lead_to_each_other),
 	  UNIT_TESTS(test_tuple_outside_belongs_to_nobody,
 		     test_tuple_addresses_stay_inside_the_prefix,
+		     test_tuple_ipv6_networks_differ_if_there_is_room,
 		     test_tuple_turns_come_round,
 		     test_tuple_too_small_a_prefix_is_refused,
 		     test_prefix_is_read_or_refused,
