@@ -29,6 +29,8 @@
 
 /* Records that are looked at for one in TIME-WAIT, for each new connection. */
 #define LISTEN_LOOK_RECS 256u
+/* Fewer open handshakes are no flood. */
+#define LISTEN_FLOOD_MIN 128u
 
 static bool listen_has_room(const struct stack_group *g)
 {
@@ -413,15 +415,17 @@ bool listen_adopt(struct conn *c, const struct seg *seg)
 
 /*
  * So few records, with those that TIME-WAIT has to give, that they are kept
- * for who completes the handshake.
+ * for who completes the handshake: the last ones, and half of what is left when
+ * very many handshakes are open.
  */
 static bool listen_few_records(const struct stack *st)
 {
 	uint32_t max = listen_recs_max(st);
 	uint32_t used = bitmap_used_count(&st->sh->rec_map);
-
 	uint32_t left = used < max ? max - used : 0;
 
+	if (left && st->half_open >= max_u32(left / 2, LISTEN_FLOOD_MIN))
+		return true;
 	return left <= max / 64 && (left || st->time_wait);
 }
 

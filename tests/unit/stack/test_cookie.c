@@ -560,6 +560,33 @@ START_TEST(test_guesses_fail)
 }
 END_TEST
 
+static void up_many(void)
+{
+	rig_max_connections = 2048;
+	rig_up();
+}
+
+/* half-open-max may be far more than there are records. */
+START_TEST(test_flood_leaves_records_for_those_who_are_there)
+{
+	struct rig_client flood = { 0 }, cl = { 0 };
+
+	rig.st->limits.half_open_max = rig.st->limits.half_open_cookies = 65536;
+	for (uint32_t i = 0; i < 4000; i++) {
+		rig_client(&flood, (uint16_t)(2000 + i));
+		syn(&flood);
+	}
+	ck_assert_uint_gt(rig_counter(SC_cookies_sent), 2000);
+	ck_assert_uint_le(rig.st->half_open, 2048 / 3 + 1);
+	for (uint16_t i = 0; i < 1000; i++) {
+		memset(&cl, 0, sizeof(cl));
+		rig_connect(&cl, (uint16_t)(10000 + i));
+	}
+	ck_assert_uint_eq(rig_counter(SC_drop_no_record), 0);
+	ck_assert_uint_eq(rig.st->established, 1000);
+}
+END_TEST
+
 UNIT_MAIN("stack/cookie",
 	  UNIT_LOOP("families", 2, up, down, test_syn_leaves_no_state,
 		    test_ack_makes_the_connection,
@@ -568,7 +595,7 @@ UNIT_MAIN("stack/cookie",
 	  UNIT_LOOP("ages", 4, up, down, test_good_in_its_period_and_the_next),
 	  UNIT_LOOP("others", 5, up, down, test_of_another_connection_is_reset),
 	  UNIT_LOOP("options", 4, up, down, test_timestamp_is_never_ahead,
-		  test_sack_and_ecn_are_kept),
+		    test_sack_and_ecn_are_kept),
 	  UNIT_CASE("one", up, down, test_both_ways_carry_text,
 		    test_text_with_the_ack_is_taken,
 		    test_fin_with_the_ack_is_taken,
@@ -584,4 +611,6 @@ UNIT_MAIN("stack/cookie",
 		    test_ack_goes_to_an_auto_group_of_the_port,
 		    test_cookie_counts_where_a_record_waits,
 		    test_pressure_is_a_share_of_half_open_connections,
-		    test_never_means_never, test_guesses_fail))
+		    test_never_means_never, test_guesses_fail),
+	  UNIT_CASE("flood", up_many, down,
+		    test_flood_leaves_records_for_those_who_are_there))
