@@ -256,6 +256,8 @@ void stack_close(struct stack *st, uint32_t ri, uint64_t now_us)
 	}
 	call_fin(&c);
 	if (c.r->state == TCP_FIN_WAIT_2 && conn_activate(&c)) {
+		/* life_at is no longer the keepalive timer. */
+		c.b->flags &= ~(uint32_t)BLK_PROBING;
 		c.b->life_at = now_us + TCP_FIN_WAIT_2_US;
 		conn_mark(&c, 0);
 	}

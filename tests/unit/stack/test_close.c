@@ -140,6 +140,34 @@ START_TEST(test_orphan_in_fin_wait_2_is_not_kept_for_ever)
 }
 END_TEST
 
+/* The client answers the probe that was under way, and goes on living. */
+START_TEST(test_orphans_time_outlives_a_keepalive_probe)
+{
+	struct rig_client cl = { 0 };
+
+	rig.group.keepalive_us = 5000000;
+	rig_group();
+	rig_connect(&cl, 1000);
+	stack_shutdown(rig.st, cl.ri, rig.now_us);
+	stack_flush(rig.st, rig.now_us);
+	rig_expect(&cl, TH_ACK | TH_FIN);
+	rig_ack(&cl);
+	rig_events(cl.ri);
+	rig_pass_us(6000000);
+	ck_assert(rig_blk(&cl)->flags & BLK_PROBING);
+	stack_close(rig.st, cl.ri, rig.now_us);
+	stack_flush(rig.st, rig.now_us);
+	rig.seen = rig.n_out;
+	for (int i = 0; i < 59; i++) {
+		rig_ack(&cl);
+		ck_assert_uint_eq(rig_rec(&cl)->state, TCP_FIN_WAIT_2);
+		rig_pass_us(1000000);
+	}
+	rig_pass_us(2000000);
+	ck_assert_uint_eq(rig_rec(&cl)->state, TCP_FREE);
+}
+END_TEST
+
 START_TEST(test_text_after_our_close_is_reset)
 {
 	struct rig_client cl = { 0 };
@@ -220,6 +248,7 @@ UNIT_MAIN("stack/close",
 		    test_simultaneous_close,
 		    test_time_wait_gives_way_to_a_newer_syn,
 		    test_orphan_in_fin_wait_2_is_not_kept_for_ever,
+		    test_orphans_time_outlives_a_keepalive_probe,
 		    test_text_after_our_close_is_reset,
 		    test_shutdown_goes_on_receiving,
 		    test_fin_before_its_text_waits_for_it,
