@@ -189,6 +189,12 @@ tests_unit_stack_test_recover_SOURCES = tests/unit/stack/test_recover.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_stack_test_recover_LDADD = $(unit_stack)
 
+unit_tests += tests/unit/stack/test_recover_torn
+tests_unit_stack_test_recover_torn_SOURCES = \
+	tests/unit/stack/test_recover_torn.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_recover_torn_LDADD = $(unit_stack)
+
 unit_tests += tests/unit/stack/test_share
 tests_unit_stack_test_share_SOURCES = tests/unit/stack/test_share.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h

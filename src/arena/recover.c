@@ -3,20 +3,60 @@
 
 #include <errno.h>
 
+#include "arena/trim.h"
 #include "base/bytes.h"
 #include "base/seq.h"
 
 /* More than a connection ever holds: windows and queues are smaller. */
 #define RECOVER_SPAN_MAX (1u << 30)
+/* No connection lives long enough for as many bytes. */
+#define RECOVER_OFF_END (UINT64_C(1) << 61)
+/* The largest window promised: what a record can hold of it. */
+#define RECOVER_WINDOW_MAX (UINT8_MAX * REC_ADV_UNIT)
 /* So many torn records are chance, and a percent of all. */
 #define RECOVER_TORN_MAX 8u
+
+/* Records of a page of memory. */
+#define RECOVER_PAGE_RECS (TRIM_PAGE_BYTES / (uint32_t)sizeof(struct rec))
 
 /* What the arena says of an active connection. */
 struct recover_conn {
 	uint64_t rcv_off;
 	uint32_t snd_una; /* our FIN counted */
 	uint32_t rcv_end; /* after the last byte received in sequence */
+	uint32_t rx_chunks, tx_chunks; /* of the chains, as far as they go */
 };
+
+/* The records from `from` to `to`: after the last that was ever in use, or 0. */
+static uint32_t recover_used_end(const struct shard *sh, uint32_t from,
+				 uint32_t to)
+{
+	while (to > from && !sh->recs[to - 1].generation)
+		to--;
+	return to > from ? to : 0;
+}
+
+/*
+ * No record at or above was ever in use. The count that says so may be damaged
+ * itself: as the lowest free record is always taken first, a page of memory in
+ * which none was in use is the end.
+ */
+static uint32_t recover_high(const struct shard *sh)
+{
+	uint32_t high = min_u32(sh->state->recs_high, sh->n_recs);
+	uint32_t from = high, found;
+
+	do {
+		uint32_t to =
+			from - from % RECOVER_PAGE_RECS + RECOVER_PAGE_RECS;
+
+		to = min_u32(to, sh->n_recs);
+		found = recover_used_end(sh, from, to);
+		high = max_u32(high, found);
+		from = to;
+	} while (found && from < sh->n_recs);
+	return high;
+}
 
 static bool recover_rec(const struct shard *sh, uint32_t ri)
 {
@@ -28,6 +68,7 @@ static bool recover_rec(const struct shard *sh, uint32_t ri)
 	if (r->vip >= ARENA_VIPS_MAX ||
 	    header->vips[r->vip].family != (v6 ? 6 : 4) || !r->generation ||
 	    !r->group || r->group >= ARENA_GROUPS_MAX ||
+	    r->rcv_off >= RECOVER_OFF_END || r->snd_off >= RECOVER_OFF_END ||
 	    (r->wscale & 0xf) > 14 || r->wscale >> 4 > 14 || !r->mss ||
 	    (r->block != NIL && r->block >= sh->n_recs))
 		return false;
@@ -38,28 +79,37 @@ static bool recover_rec(const struct shard *sh, uint32_t ri)
 
 /*
  * Follow a chain from its head, as far as it is the block's and without a gap.
- * Returns the sequence number after its last byte; from when it is empty, and
- * *ret_ok false when it begins beyond that.
+ * Returns the sequence number after its last byte (from: it is empty) and in
+ * *ret_n how many chunks these are. *ret_ok is false when it begins after
+ * `from` or far before it, is too long, or has an empty chunk that is not the
+ * last.
  */
 static uint32_t recover_walk(const struct chunks *ch, uint32_t head,
-			     uint32_t owner, uint32_t from, bool *ret_ok)
+			     uint32_t owner, uint32_t from, uint32_t *ret_n,
+			     bool *ret_ok)
 {
-	uint32_t end = from, n = 0;
+	uint32_t first = from, end = from, n = 0;
 
 	*ret_ok = true;
-	for (uint32_t i = head; i != NIL && i < ch->n; i = ch->desc[i].next) {
+	for (uint32_t i = head; i < ch->n && n < ch->n;
+	     i = ch->desc[i].next, n++) {
 		const struct chunk *desc = &ch->desc[i];
 
 		if (desc->owner != owner ||
 		    (uint32_t)desc->off + desc->len > CHUNK_BYTES ||
-		    (i != head && desc->seq != end) || n++ > ch->n)
+		    (i != head && desc->seq != end))
 			break;
-		if (i == head && seq_gt(desc->seq, from)) {
+		if (i == head)
+			first = desc->seq;
+		end = desc->seq + desc->len;
+		if (from - first > RECOVER_SPAN_MAX ||
+		    end - first > RECOVER_SPAN_MAX ||
+		    (!desc->len && desc->next != NIL)) {
 			*ret_ok = false;
 			break;
 		}
-		end = desc->seq + desc->len;
 	}
+	*ret_n = n;
 	return end;
 }
 
@@ -71,7 +121,7 @@ static bool recover_blk(const struct shard *sh, uint32_t ri,
 	const struct blk *b = &sh->blks[r->block];
 	uint32_t sent = r->iss + 1 + (uint32_t)r->snd_off;
 	uint32_t taken = b->rcv_app - (r->irs + 1 + (uint32_t)r->rcv_off);
-	bool fin_acked = r->flags & REC_FIN_ACKED, ok;
+	bool fin_acked = r->flags & REC_FIN_ACKED, fin_queued, ok;
 	uint32_t tx_end, limit;
 
 	if (b->rec != ri || taken > RECOVER_SPAN_MAX ||
@@ -80,18 +130,22 @@ static bool recover_blk(const struct shard *sh, uint32_t ri,
 		return false;
 	ret_conn->rcv_off = r->rcv_off + taken;
 	ret_conn->snd_una = sent + fin_acked;
-	tx_end = recover_walk(&sh->tx, b->tx_head, r->block, sent, &ok);
+	tx_end = recover_walk(&sh->tx, b->tx_head, r->block, sent,
+			      &ret_conn->tx_chunks, &ok);
 	if (!ok || seq_lt(tx_end, b->snd_end))
 		return false;
-	if (!seq_between(ret_conn->snd_una, b->snd_nxt, b->snd_end + 1))
+	fin_queued = fin_acked || b->flags & BLK_FIN_QUEUED;
+	if (!seq_between(ret_conn->snd_una, b->snd_nxt,
+			 b->snd_end + fin_queued))
 		return false;
-	ret_conn->rcv_end =
-		recover_walk(&sh->rx, b->rx_head, r->block, b->rcv_app, &ok);
-	if (!ok || seq_lt(ret_conn->rcv_end, b->rcv_app))
+	ret_conn->rcv_end = recover_walk(&sh->rx, b->rx_head, r->block,
+					 b->rcv_app, &ret_conn->rx_chunks, &ok);
+	if (!ok || ret_conn->rcv_end - b->rcv_app > RECOVER_SPAN_MAX)
 		return false;
 	/* What we may have acknowledged is there. */
 	limit = ret_conn->rcv_end + !!(r->flags & REC_FIN_RCVD);
-	return seq_leq(b->rcv_ack, limit) && seq_leq(b->rcv_acked, limit);
+	return seq_leq(b->rcv_ack, limit) && seq_leq(b->rcv_acked, limit) &&
+	       seq_leq(b->rcv_adv, limit + RECOVER_WINDOW_MAX);
 }
 
 /* Is the record whole, or can it be made so? */
@@ -107,18 +161,19 @@ static bool recover_whole(const struct shard *sh, uint32_t ri,
 /* --- making it whole --------------------------------------------------- */
 
 /*
- * Mark the chunks in [from, end) as used, cut what lies before and behind.
- * Returns the last one, or NIL; *head is the first.
+ * Of the chain's first n chunks, mark those in [from, end) as used, and cut
+ * what lies before and behind. Returns the last one, or NIL; *head is the first.
  */
-static uint32_t recover_chain(struct chunks *ch, uint32_t *head, uint32_t from,
-			      uint32_t end)
+static uint32_t recover_chain(struct chunks *ch, uint32_t *head, uint32_t n,
+			      uint32_t from, uint32_t end)
 {
 	uint32_t last = NIL, i = *head;
 
-	while (i != NIL && i < ch->n &&
-	       seq_leq(ch->desc[i].seq + ch->desc[i].len, from))
+	while (n && seq_leq(ch->desc[i].seq + ch->desc[i].len, from)) {
 		i = ch->desc[i].next;
-	if (i >= ch->n || !seq_lt(ch->desc[i].seq, end))
+		n--;
+	}
+	if (!n || !seq_lt(ch->desc[i].seq, end))
 		i = NIL;
 	*head = i;
 	for (; i != NIL; i = ch->desc[i].next) {
@@ -169,9 +224,10 @@ static void recover_complete(struct shard *sh, uint32_t ri,
 	uint64_t expires_us = b->wheel.expires_us;
 
 	r->rcv_off = rc->rcv_off;
-	b->rx_tail = recover_chain(&sh->rx, &b->rx_head, b->rcv_app, end);
+	b->rx_tail = recover_chain(&sh->rx, &b->rx_head, rc->rx_chunks,
+				   b->rcv_app, end);
 	b->tx_tail =
-		recover_chain(&sh->tx, &b->tx_head,
+		recover_chain(&sh->tx, &b->tx_head, rc->tx_chunks,
 			      r->iss + 1 + (uint32_t)r->snd_off, b->snd_end);
 	b->tx_cur = NIL;
 	recover_ooo(sh, b, bi);
@@ -235,15 +291,16 @@ static int recover_derived_init(struct shard *sh, uint64_t now_us)
 	/* What the process before had at its peak, nobody knows. */
 	sh->rx.touched = sh->rx.n;
 	sh->tx.touched = sh->tx.n;
-	sh->blks_touched = min_u32(sh->state->recs_high, sh->n_recs);
+	sh->blks_touched = sh->state->recs_high;
 	return 0;
 }
 
 uint32_t shard_rebuild(struct shard *sh, uint64_t now_us, shard_torn torn,
 		       void *ctx)
 {
-	uint32_t high = min_u32(sh->state->recs_high, sh->n_recs), found = 0;
+	uint32_t high = recover_high(sh), found = 0;
 
+	sh->state->recs_high = high;
 	if (recover_derived_init(sh, now_us) < 0)
 		return 0;
 	for (uint32_t ri = 0; ri < high; ri++) {
@@ -295,7 +352,7 @@ static void recover_view(const struct arena *arena, uint32_t worker,
 static void recover_audit_shard(const struct shard *sh,
 				struct arena_audit *audit)
 {
-	uint32_t high = min_u32(sh->state->recs_high, sh->n_recs);
+	uint32_t high = recover_high(sh);
 	struct recover_conn rc;
 
 	for (uint32_t ri = 0; ri < high; ri++) {

@@ -29,7 +29,8 @@
  *
  * Derived, whatever the block says of it: rec.rcv_off (from rcv_app),
  * snd_una, rcv_nxt (the end of the chain of chunks), the chains' tails, chunks
- * before rcv_app and snd_una, chunks of the reply beyond snd_end, who owns what.
+ * before rcv_app and snd_una, chunks of the reply beyond snd_end, who owns what,
+ * how many records there ever were.
  * A state that lags behind FINs is moved on by the stack (stack_recover()).
  *
  * What others see is written first: snd_nxt, rcv_acked and rcv_adv before the
@@ -43,7 +44,7 @@
  * in between.
  *
  * What is found otherwise was not left by a kill: the record is torn. It is
- * dropped, never guessed.
+ * dropped, never guessed, and takes nothing of another one's with it.
  */
 #ifndef XTCP_ARENA_RECOVER_H
 #define XTCP_ARENA_RECOVER_H

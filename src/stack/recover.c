@@ -21,6 +21,11 @@
  *			ack-deadline), and set anew where they retransmit
  *	counts		of groups, pools, sources
  *
+ * No kill leaves a record that contradicts its state (recover_fits()): that is
+ * torn, as is what shard_rebuild() found to be. A field of which nothing can be
+ * said but that it is too large (a deadline, a window, a time) is brought
+ * within its bounds: it would do harm for as long as the connection lives.
+ *
  * A connection whose group is not there any more, and a torn record, are
  * answered with a RST and dropped. A SYN-RECEIVED without its block is dropped
  * without: the client goes by a cookie, or sends again.
@@ -107,13 +112,21 @@ static uint8_t recover_state_step(const struct rec *r, bool fin_queued)
 	}
 }
 
-static void recover_state(struct conn *c)
+/* The state follows the FINs. */
+static void recover_state(struct rec *r, const struct blk *b)
 {
-	bool fin_queued = c->b && c->b->flags & BLK_FIN_QUEUED;
+	bool fin_queued = b && b->flags & BLK_FIN_QUEUED;
 	uint8_t to;
 
-	while ((to = recover_state_step(c->r, fin_queued)) != c->r->state)
-		c->r->state = to;
+	while ((to = recover_state_step(r, fin_queued)) != r->state)
+		r->state = to;
+}
+
+/* The flags follow the state. */
+static void recover_flags(struct conn *c)
+{
+	bool fin_queued = c->b && c->b->flags & BLK_FIN_QUEUED;
+
 	c->r->flags &= (uint16_t)~REC_HALF_OPEN;
 	if (c->r->state == TCP_SYN_HELD || c->r->state == TCP_SYN_RECEIVED)
 		c->r->flags |= REC_HALF_OPEN;
@@ -131,6 +144,58 @@ static bool recover_needs_block(uint8_t state)
 	       state != TCP_FIN_WAIT_2 && state != TCP_TIME_WAIT;
 }
 
+/* Which FINs there must be in a state, and which there must not be. */
+enum recover_fin {
+	FIN_RCVD = 1 << 0,
+	FIN_QUEUED = 1 << 1,
+	FIN_ACKED = 1 << 2,
+};
+
+static const struct {
+	uint8_t with, without;
+} recover_fins[TCP_STATES] = {
+	[TCP_SYN_HELD] = { 0, FIN_RCVD | FIN_QUEUED | FIN_ACKED },
+	/* Closed before the handshake is done. */
+	[TCP_SYN_RECEIVED] = { 0, FIN_RCVD | FIN_ACKED },
+	[TCP_ESTABLISHED] = { 0, FIN_RCVD | FIN_QUEUED | FIN_ACKED },
+	[TCP_FIN_WAIT_1] = { FIN_QUEUED, FIN_RCVD | FIN_ACKED },
+	[TCP_FIN_WAIT_2] = { FIN_QUEUED | FIN_ACKED, FIN_RCVD },
+	[TCP_CLOSE_WAIT] = { FIN_RCVD, FIN_QUEUED | FIN_ACKED },
+	[TCP_CLOSING] = { FIN_RCVD | FIN_QUEUED, FIN_ACKED },
+	/* Acknowledged: the client waits for our last ACK. */
+	[TCP_LAST_ACK] = { FIN_RCVD | FIN_QUEUED, 0 },
+	[TCP_TIME_WAIT] = { FIN_RCVD | FIN_QUEUED | FIN_ACKED, 0 },
+};
+
+/* A handshake has no bytes of the client's, and none that it acknowledged. */
+static bool recover_half_open_fits(const struct rec *r, const struct blk *b)
+{
+	return !r->rcv_off && !r->snd_off && b->rcv_app == r->irs + 1 &&
+	       b->rx_head == NIL;
+}
+
+/*
+ * Does the rest agree with the state, once that has followed the FINs?
+ * shard_rebuild() knows of neither.
+ */
+static bool recover_fits(const struct rec *r, const struct blk *b)
+{
+	uint8_t fins = (r->flags & REC_FIN_RCVD ? FIN_RCVD : 0) |
+		       (r->flags & REC_FIN_ACKED ? FIN_ACKED | FIN_QUEUED : 0) |
+		       (b && b->flags & BLK_FIN_QUEUED ? FIN_QUEUED : 0);
+
+	/* What has ended is GONE since before. */
+	if (r->mss < TCP_MSS_MIN || r->more & REC_ENDED ||
+	    (!b && recover_needs_block(r->state)))
+		return false;
+	if ((fins & recover_fins[r->state].with) !=
+		    recover_fins[r->state].with ||
+	    fins & recover_fins[r->state].without)
+		return false;
+	return !(r->state == TCP_SYN_HELD || r->state == TCP_SYN_RECEIVED) ||
+	       recover_half_open_fits(r, b);
+}
+
 static void recover_pool(struct conn *c)
 {
 	struct chunks *rx = &c->st->sh->rx;
@@ -145,6 +210,31 @@ static void recover_pool(struct conn *c)
 	c->st->pools[c->g->pool].used_chunks += n;
 }
 
+/* The device may have a smaller MTU than it had; nobody was active later. */
+static void recover_rec(struct conn *c)
+{
+	uint32_t headers = c->r->flags & REC_V6 ? 60 : 40;
+	uint32_t tick = (uint32_t)(c->now_us / (REC_TICK_MS * USEC_PER_MSEC));
+
+	c->r->mss = (uint16_t)min_u32(c->r->mss, c->st->limits.mtu - headers);
+	c->r->last_active = min_u32(c->r->last_active, tick);
+}
+
+/* Windows are what a client can say, and what we may offer. */
+static void recover_windows(struct conn *c)
+{
+	uint32_t theirs = (uint32_t)UINT16_MAX << conn_snd_shift(c);
+	uint32_t ours = c->st->limits.rcv_window_max;
+	struct blk *b = c->b;
+
+	b->snd_wnd = min_u32(b->snd_wnd, theirs);
+	b->max_wnd = (uint32_t)clamp_u64(b->max_wnd, b->snd_wnd, theirs);
+	b->rcv_space_units =
+		(uint16_t)clamp_u64(b->rcv_space_units,
+				    min_u32(ours, 65536) / REC_ADV_UNIT,
+				    UINT8_MAX);
+}
+
 /* Nobody knows what became of the flight: slow start, as after an RTO. */
 static void recover_flight(struct conn *c)
 {
@@ -157,13 +247,22 @@ static void recover_flight(struct conn *c)
 	b->cc.recover = b->snd_una == b->snd_nxt ? b->snd_una - 1 : b->snd_nxt;
 	if (b->snd_una != b->snd_nxt)
 		b->cc.phase = CC_LOSS;
-	if (b->rtt.rto_us < TCP_RTO_MIN_US || b->rtt.rto_us > TCP_RTO_MAX_US)
+	if (b->rtt.rto_us < TCP_RTO_MIN_US || b->rtt.rto_us > TCP_RTO_MAX_US ||
+	    b->rtt.srtt_us > TCP_RTO_MAX_US || b->rtt.min_us > TCP_RTO_MAX_US)
 		rtt_init(c);
 	b->rtt.timed_at_us = 0;
 	b->rexmits = b->probes = 0;
 	b->rexmit_at = b->probe_at = b->sent_at = 0;
 	b->progress_at = c->now_us;
-	b->max_wnd = max_u32(b->max_wnd, b->snd_wnd);
+}
+
+/* A deadline that was set stays, but none is further away than it would be now. */
+static uint64_t recover_deadline(const struct conn *c, uint64_t at,
+				 uint64_t within_us)
+{
+	uint64_t latest = c->now_us + within_us;
+
+	return at ? min_u64(at, latest) : latest;
 }
 
 static void recover_handshake(struct conn *c)
@@ -171,9 +270,9 @@ static void recover_handshake(struct conn *c)
 	struct blk *b = c->b;
 	bool held = c->r->state == TCP_SYN_HELD;
 
-	if (!b->life_at)
-		b->life_at = c->now_us + (held ? c->g->accept_timeout_us
-					       : TCP_HANDSHAKE_US);
+	b->life_at = recover_deadline(c, b->life_at,
+				      held ? c->g->accept_timeout_us
+					   : TCP_HANDSHAKE_US);
 	if (held) {
 		conn_event(c, STACK_EV_OPEN);
 		return;
@@ -190,13 +289,23 @@ static void recover_open(struct conn *c)
 {
 	struct blk *b = c->b;
 	bool orphan = c->r->flags & REC_ORPHAN;
+	uint32_t una = c->r->iss + 1 + (uint32_t)c->r->snd_off +
+		       !!(c->r->flags & REC_FIN_ACKED);
 
+	/* It was taken for a handshake's. */
+	if (b->snd_una != una) {
+		b->snd_una = una;
+		sents_restore(&c->st->sh->sents, b, c->r->block);
+	}
 	if (c->r->flags & REC_FIN_ACKED)
 		b->flags |= BLK_FIN_QUEUED;
 	if (c->r->state != TCP_FIN_WAIT_2 || !orphan)
 		b->life_at = 0;
-	else if (!b->life_at)
-		b->life_at = c->now_us + TCP_FIN_WAIT_2_US;
+	else
+		b->life_at = recover_deadline(c, b->life_at, TCP_FIN_WAIT_2_US);
+	if (b->hold_at)
+		b->hold_at =
+			recover_deadline(c, b->hold_at, c->g->ack_deadline_us);
 	if (c->g->announce && !(c->r->flags & REC_TOLD))
 		conn_event(c, STACK_EV_OPEN);
 	if (b->rcv_dlv != b->rcv_nxt - conn_fin_rcvd(c))
@@ -214,6 +323,7 @@ static void recover_block(struct conn *c)
 	b->events = 0;
 	b->ready_next = b->dirty_next = NIL;
 	recover_pool(c);
+	recover_windows(c);
 	recover_flight(c);
 	/* Its streams are gone, and what they were given with them. */
 	b->rcv_dlv = b->rcv_app;
@@ -230,6 +340,7 @@ static void recover_block(struct conn *c)
 static bool recover_conn(struct stack *st, uint32_t ri, uint64_t now_us)
 {
 	struct rec *r = &st->sh->recs[ri];
+	const struct blk *b = r->block == NIL ? NULL : &st->sh->blks[r->block];
 	struct conn c;
 
 	if (r->state == TCP_GONE ||
@@ -237,8 +348,9 @@ static bool recover_conn(struct stack *st, uint32_t ri, uint64_t now_us)
 		recover_drop(st, ri);
 		return false;
 	}
-	if (r->state >= TCP_STATES ||
-	    (r->block == NIL && recover_needs_block(r->state))) {
+	if (r->state < TCP_STATES)
+		recover_state(r, b);
+	if (r->state >= TCP_STATES || !recover_fits(r, b)) {
 		recover_on_torn(st, ri);
 		recover_drop(st, ri);
 		return false;
@@ -249,7 +361,8 @@ static bool recover_conn(struct stack *st, uint32_t ri, uint64_t now_us)
 		return false;
 	}
 	conn_view(st, ri, now_us, &c);
-	recover_state(&c);
+	recover_flags(&c);
+	recover_rec(&c);
 	/* Closed by the application, but its time was not set yet. */
 	if (r->state == TCP_FIN_WAIT_2 && r->flags & REC_ORPHAN)
 		(void)conn_activate(&c);

@@ -390,6 +390,50 @@ static void tear_fin_acked(void)
 	r->flags |= REC_FIN_ACKED;
 }
 
+/* An empty chunk that is not the last. */
+static void tear_rx_empty(void)
+{
+	sh.rx.desc[b->rx_head].seq = b->rcv_app;
+	sh.rx.desc[b->rx_head].len = 0;
+	sh.rx.desc[b->rx_head].next = b->rx_head;
+	b->rcv_dlv = b->rcv_ack = b->rcv_acked = IRS + 101;
+}
+
+static void tear_tx_empty(void)
+{
+	sh.tx.desc[b->tx_head].seq = ISS + 101;
+	sh.tx.desc[b->tx_head].len = 0;
+	sh.tx.desc[b->tx_head].next = b->tx_head;
+	b->snd_nxt = b->snd_end = ISS + 101;
+}
+
+/* So far before that it seems to end behind. */
+static void tear_tx_begins_far(void)
+{
+	sh.tx.desc[b->tx_head].seq = ISS + 101 - 0x7ffffff0u;
+	sh.tx.desc[b->tx_head].next = NIL;
+}
+
+static void tear_window(void)
+{
+	b->rcv_adv = IRS + 701 + UINT8_MAX * REC_ADV_UNIT + 1;
+}
+
+static void tear_fin_sent(void)
+{
+	b->snd_nxt = b->snd_end + 1;
+}
+
+static void tear_rcv_off(void)
+{
+	r->rcv_off |= UINT64_C(1) << 63;
+}
+
+static void tear_snd_off(void)
+{
+	r->snd_off |= UINT64_C(1) << 61;
+}
+
 static void (*const tears[])(void) = {
 	tear_vip,
 	tear_vip_far,
@@ -414,6 +458,13 @@ static void (*const tears[])(void) = {
 	tear_sent_before,
 	tear_fin_acked,
 	tear_acknowledged_beyond,
+	tear_rx_empty,
+	tear_tx_empty,
+	tear_tx_begins_far,
+	tear_window,
+	tear_fin_sent,
+	tear_rcv_off,
+	tear_snd_off,
 };
 
 START_TEST(test_torn_record_is_dropped_and_no_other)
@@ -449,6 +500,45 @@ START_TEST(test_what_is_claimed_twice_is_the_firsts)
 	ck_assert_uint_eq(torn, 2);
 	ck_assert_uint_eq(sh.recs[first].state, 3);
 	ck_assert_ptr_null(shard_check(&sh));
+}
+END_TEST
+
+/* One that says to begin with another's chunks has none; the other keeps them. */
+START_TEST(test_chain_of_another_is_left_alone)
+{
+	uint32_t whole = add_active(1), ri = add_active(2);
+	struct blk *other = blk_of(ri);
+
+	other->rx_head = blk_of(whole)->rx_head;
+	other->rcv_dlv = other->rcv_ack = other->rcv_acked = IRS + 101;
+	ck_assert_uint_eq(rebuild(), 2);
+	ck_assert_uint_eq(other->rx_head, NIL);
+	ck_assert_uint_eq(other->rcv_nxt, IRS + 101);
+	expect_whole(whole);
+	ck_assert_uint_eq(blk_of(whole)->rcv_nxt, IRS + 701);
+}
+END_TEST
+
+/* How many records there were says the arena, too. */
+START_TEST(test_count_of_records_is_not_trusted)
+{
+	const uint32_t n = arena.header->recs_per_shard;
+	struct arena_audit audit;
+
+	for (uint16_t i = 0; i < 90; i++)
+		add(i);
+	for (uint32_t high = 0; high <= n + 1; high++) {
+		sh.state->recs_high = high;
+		ck_assert_int_eq(arena_audit(&arena, &audit), 0);
+		ck_assert_uint_eq(audit.records, 90);
+		ck_assert_uint_eq(rebuild(), 90);
+		ck_assert_uint_ge(sh.state->recs_high, 90);
+		ck_assert_uint_le(sh.state->recs_high, n);
+	}
+	/* One that is right stays so. */
+	sh.state->recs_high = 90;
+	ck_assert_uint_eq(rebuild(), 90);
+	ck_assert_uint_eq(sh.state->recs_high, 90);
 }
 END_TEST
 
@@ -574,6 +664,8 @@ UNIT_MAIN(
 	UNIT_LOOP("torn", ARRAY_SIZE(tears), up, down,
 		  test_torn_record_is_dropped_and_no_other),
 	UNIT_CASE("damage", up, down, test_what_is_claimed_twice_is_the_firsts,
+		  test_chain_of_another_is_left_alone,
+		  test_count_of_records_is_not_trusted,
 		  test_damage_of_much_is_damage_of_all),
 	UNIT_CASE("arena", up, down, test_arena_is_taken_over,
 		  test_flipped_bit_of_the_header_is_found),
