@@ -295,6 +295,11 @@ tests_unit_daemon_test_conf_SOURCES = tests/unit/daemon/test_conf.c \
 	tests/unit/daemon/scratch.h
 tests_unit_daemon_test_conf_LDADD = $(unit_daemon)
 
+unit_tests += tests/unit/daemon/test_conf_types
+tests_unit_daemon_test_conf_types_SOURCES = \
+	tests/unit/daemon/test_conf_types.c tests/unit/daemon/scratch.h
+tests_unit_daemon_test_conf_types_LDADD = $(unit_daemon)
+
 unit_tests += tests/unit/daemon/test_control
 tests_unit_daemon_test_control_SOURCES = tests/unit/daemon/test_control.c \
 	tests/unit/daemon/control_rig.h tests/unit/daemon/fakeview.h \

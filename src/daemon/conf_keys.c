@@ -30,23 +30,51 @@ static_assert(CONF_COOKIES_AUTO == 0 && CONF_COOKIES_ALWAYS == 1 &&
 #define TIMEOUT_MAX_MS ((int64_t)(31 * 24 * 60 * SEC_PER_MIN * MSEC_PER_SEC))
 
 #define SIZE_OF(type, member) ((int64_t)sizeof(((type *)NULL)->member))
-#define TOP(member) CONF_SEC_TOP, offsetof(struct conf, member)
-#define TUN(member) CONF_SEC_TUN, offsetof(struct conf_tun, member)
-#define SOCK(section, member) section, offsetof(struct conf_socket, member)
-#define POOL(member) CONF_SEC_POOL, offsetof(struct conf_pool, member)
-#define GROUP(member) CONF_SEC_GROUP, offsetof(struct conf_group, member)
-#define METRICS(member) CONF_SEC_METRICS, offsetof(struct conf, member)
-#define BACKEND(member) CONF_SEC_BACKEND, offsetof(struct conf_backend, member)
+#define TOP(member) CONF_SEC_TOP, struct conf, member
+#define TUN(member) CONF_SEC_TUN, struct conf_tun, member
+#define SOCK(section, member) section, struct conf_socket, member
+#define POOL(member) CONF_SEC_POOL, struct conf_pool, member
+#define GROUP(member) CONF_SEC_GROUP, struct conf_group, member
+#define METRICS(member) CONF_SEC_METRICS, struct conf, member
+#define BACKEND(member) CONF_SEC_BACKEND, struct conf_backend, member
 /* The column "apply". */
 #define LIVE CONF_AT_RELOAD
 #define RESTART CONF_AT_RESTART
 #define ARENA CONF_AT_NEW_ARENA
 
+/* Is a field what conf_value.c stores for a key of this type? */
+#define IS(field, type) __builtin_types_compatible_p(__typeof__(field), type)
+#define FITS_U16(field) IS(field, uint16_t)
+#define FITS_U32(field) IS(field, uint32_t)
+#define FITS_I32(field) IS(field, int32_t)
+#define FITS_SIZE(field) IS(field, uint64_t)
+#define FITS_ACK_WINDOW(field) IS(field, uint32_t)
+#define FITS_BOOL(field) IS(field, bool)
+#define FITS_ENUM(field) (sizeof(field) == sizeof(unsigned int))
+#define FITS_PATH(field) IS(field, char[])
+#define FITS_STREAM(field) IS(field, char[])
+#define FITS_MODE(field) IS(field, mode_t)
+#define FITS_GID(field) IS(field, gid_t)
+#define FITS_LISTEN(field) IS(field, struct sockaddr_storage)
+#define FITS_VIPS(field) IS(field, struct conf_ip[])
+#define FITS_VIP_SET(field) IS(field, uint64_t)
+
+/* 0, or an error of the compiler. */
+#define NOTHING_IF(cond, why)              \
+	(0 * sizeof(struct {               \
+		 static_assert(cond, why); \
+		 int none;                 \
+	 }))
+
 #define KEY(place, n, t, lo, hi, d, u, r, names, h) \
 	KEY_(place, n, t, lo, hi, d, u, r, names, h)
-#define KEY_(sec, off, n, t, lo, hi, d, u, r, enum_names, h)            \
-	{                                                               \
-		sec, n, CONF_T_##t, lo, hi, d, u, r, off, enum_names, h \
+#define KEY_(sec, type, member, n, t, lo, hi, d, u, r, enum_names, h)          \
+	{                                                                      \
+		sec, n, CONF_T_##t, lo, hi, d, u, r,                           \
+			offsetof(type, member) +                               \
+				NOTHING_IF(FITS_##t(((type *)NULL)->member), n \
+					   ": its field is of another type"),  \
+			enum_names, h                                          \
 	}
 
 /* A row: place, name, type, min, max, default, unit, apply, names, help. */

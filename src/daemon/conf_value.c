@@ -38,19 +38,26 @@ conf_bad(const struct conf_why *why, const char *fmt, ...)
 	return -EINVAL;
 }
 
-static int conf_bad_range(const struct conf_key *key, const char *text,
-			  const struct conf_why *why)
+/* What a size may be, in words. */
+static void conf_size_range(const struct conf_key *key, char *buf, size_t size)
 {
 	char lo[32], hi[32];
 
+	conf_print_size((uint64_t)key->min, lo, sizeof(lo));
+	conf_print_size((uint64_t)key->max, hi, sizeof(hi));
+	snprintf(buf, size, "%s%s to %s bytes",
+		 key->type == CONF_T_ACK_WINDOW ? "\"auto\" or " : "", lo, hi);
+}
+
+static int conf_bad_range(const struct conf_key *key, const char *text,
+			  const struct conf_why *why)
+{
+	char range[96];
+
 	if (key->type == CONF_T_SIZE || key->type == CONF_T_ACK_WINDOW) {
-		conf_print_size((uint64_t)key->min, lo, sizeof(lo));
-		conf_print_size((uint64_t)key->max, hi, sizeof(hi));
-		return conf_bad(
-			why, "%s is out of range: must be %s%s to %s bytes",
-			text,
-			key->type == CONF_T_ACK_WINDOW ? "\"auto\" or " : "",
-			lo, hi);
+		conf_size_range(key, range, sizeof(range));
+		return conf_bad(why, "%s is out of range: must be %s", text,
+				range);
 	}
 	return conf_bad(why,
 			"%s is out of range: must be %" PRId64 " to %" PRId64
@@ -84,7 +91,7 @@ static int conf_parse_size(const struct conf_key *key, const char *text,
 {
 	uint64_t unit = 1;
 	unsigned long long n;
-	char *end;
+	char *end, range[96];
 
 	errno = 0;
 	n = strtoull(text, &end, 10);
@@ -102,11 +109,13 @@ static int conf_parse_size(const struct conf_key *key, const char *text,
 		unit = GIB;
 		break;
 	}
-	if (end == text || text[0] == '-' || strlen(end) > (unit > 1 ? 1 : 0))
-		return conf_bad(
-			why,
-			"\"%s\" is not a size: a whole number, with K, M or G",
-			text);
+	if (end == text || text[0] == '-' || strlen(end) > (unit > 1 ? 1 : 0)) {
+		conf_size_range(key, range, sizeof(range));
+		return conf_bad(why,
+				"\"%s\" is not a size: a whole number, with "
+				"K, M or G (%s)",
+				text, range);
+	}
 	if (errno == ERANGE || n > UINT64_MAX / unit ||
 	    n * unit < (uint64_t)key->min || n * unit > (uint64_t)key->max)
 		return conf_bad_range(key, text, why);

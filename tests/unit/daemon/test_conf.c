@@ -234,11 +234,13 @@ static const struct {
 	{ TUN "transmit-buffer = 1K\n",
 	  "2: transmit-buffer: 1K is out of range: must be 1M to 1024G bytes" },
 	{ TUN "transmit-buffer = 10X\n",
-	  "2: transmit-buffer: \"10X\" is not a size: a whole number, with K, M or G" },
+	  "2: transmit-buffer: \"10X\" is not a size: a whole number, with K, M or G "
+	  "(1M to 1024G bytes)" },
 	{ TUN "transmit-buffer = 99999999999999G\n",
 	  "2: transmit-buffer: 99999999999999G is out of range: must be 1M to 1024G bytes" },
 	{ TUN "transmit-buffer = -1\n",
-	  "2: transmit-buffer: \"-1\" is not a size: a whole number, with K, M or G" },
+	  "2: transmit-buffer: \"-1\" is not a size: a whole number, with K, M or G "
+	  "(1M to 1024G bytes)" },
 	{ TUN "state-dir = run\n",
 	  "2: state-dir: \"run\" is not an absolute path" },
 	{ TUN "wrkers = 2\n",
