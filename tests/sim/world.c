@@ -322,10 +322,13 @@ static void world_step(struct world *w, uint64_t until_us)
 
 /* --- the three parts --------------------------------------------------- */
 
-/* An excused one need not hear that its connection is gone. */
+/*
+ * An excused one need not hear that its connection is gone, nor that an old
+ * cookie has opened another one in its place.
+ */
 static bool world_is_over(const struct flow *f)
 {
-	return f->over || (f->excuse && f->gone) ||
+	return f->over || (f->excuse && (f->gone || f->reborn)) ||
 	       f->c.conf.weird & WEIRD_OPTIMISTIC;
 }
 
