@@ -199,6 +199,8 @@ static int daemon_workers_init(struct daemon *d)
 	while (!err && d->n_workers < setup.n_workers) {
 		setup.index = d->n_workers;
 		setup.tun_fd = tun_queue(d->tun, setup.index);
+		setup.tun_vnet = true;
+		setup.tun_offload = tun_offloads(d->tun);
 		err = worker_new(&d->workers[d->n_workers], &setup);
 		d->n_workers += !err;
 	}

@@ -29,6 +29,8 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/groups.c \
 	src/daemon/groups.h \
 	src/daemon/groups_set.c \
+	src/daemon/gso_split.c \
+	src/daemon/gso_split.h \
 	src/daemon/handover.c \
 	src/daemon/handover.h \
 	src/daemon/hello.c \
@@ -105,6 +107,8 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/totals.h \
 	src/daemon/tun.c \
 	src/daemon/tun.h \
+	src/daemon/tun_io.c \
+	src/daemon/tun_io.h \
 	src/daemon/tun_adopt.c \
 	src/daemon/tun_adopt.h
 

@@ -32,9 +32,6 @@
  * A device of the name that nobody uses (made with ip-tuntap(8), so that
  * xtcpd could run without CAP_NET_ADMIN for it) is taken over, and given back
  * with the MTU and the state it had.
- *
- * Limits: no IFF_VNET_HDR yet. tun_attach_queue() is the place for its flag
- * and for TUNSETOFFLOAD; conf.offload asks for it.
  */
 #include "daemon/tun.h"
 
@@ -71,6 +68,7 @@ struct tun {
 	struct netlink_link link;
 	struct netlink_link before; /* index 0: we made the device */
 	bool kept; /* a store has the queues */
+	bool offloads;
 	uint32_t n_queues, n_adopted;
 	/* Bit i: ours for VIP i; found: blackholes that were there before us. */
 	uint64_t routes, blackholes, found;
@@ -139,47 +137,14 @@ static int tun_check_existing(struct tun *tun, uint32_t n_dropped)
 	return 0;
 }
 
-static int tun_attach_queue(const struct tun *tun, uint32_t i)
-{
-	struct ifreq ifr = { .ifr_flags = TUN_QUEUE_FLAGS };
-	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	int err;
-
-	if (fd < 0) {
-		err = -errno;
-		log_error("/dev/net/tun: %s: %s", strerror(-err),
-			  err == -ENOENT || err == -ENXIO
-				  ? "load the module tun"
-				  : "xtcpd must run as root");
-		return err;
-	}
-	memcpy(ifr.ifr_name, tun->conf.name, sizeof(tun->conf.name));
-	if (ioctl(fd, TUNSETIFF, &ifr) == 0)
-		return fd;
-	err = -errno;
-	close(fd);
-	if (err == -EPERM)
-		log_error("tun %s: not permitted: xtcpd needs CAP_NET_ADMIN",
-			  tun->conf.name);
-	else if (err == -EINVAL && tun->before.index)
-		log_error(
-			"tun %s: the device that exists is no TUN of several queues: "
-			"delete it (ip link del), or make it with "
-			"\"ip tuntap add mode tun multi_queue\"",
-			tun->conf.name);
-	else
-		log_error("tun %s: queue %u: %s", tun->conf.name, i,
-			  strerror(-err));
-	return err;
-}
-
 /* Attaches the queues that are missing, and has them kept at once. */
 static int tun_attach_queues(struct tun *tun)
 {
 	for (uint32_t i = 0; i < tun->n_queues; i++) {
 		if (tun->fds[i] >= 0)
 			continue;
-		tun->fds[i] = tun_attach_queue(tun, i);
+		tun->fds[i] =
+			tun_queue_attach(tun->conf.name, i, tun->before.index);
 		if (tun->fds[i] < 0)
 			return tun->fds[i];
 		if (tun->kept)
@@ -200,7 +165,16 @@ static int tun_open_queues(struct tun *tun, uint32_t n, struct fdstore *store)
 					  &n_dropped);
 	tun->n_queues = n;
 	rc = tun_check_existing(tun, n_dropped);
-	return rc < 0 ? rc : tun_attach_queues(tun);
+	if (rc == 0)
+		rc = tun_attach_queues(tun);
+	if (rc == 0)
+		tun->offloads =
+			tun_queue_offload(tun->fds[0], tun->conf.offload);
+	if (rc == 0 && tun->conf.offload && !tun->offloads)
+		log_warn(
+			"tun %s: the kernel does not offload: each packet is one segment",
+			tun->conf.name);
+	return rc;
 }
 
 static int tun_bring_up(struct tun *tun)
@@ -627,6 +601,11 @@ int tun_queue(const struct tun *tun, uint32_t i)
 {
 	assert(i < tun->n_queues);
 	return tun->fds[i];
+}
+
+bool tun_offloads(const struct tun *tun)
+{
+	return tun->offloads;
 }
 
 void tun_keep(struct tun *tun)

@@ -12,6 +12,7 @@
 #ifndef XTCP_DAEMON_TUN_H
 #define XTCP_DAEMON_TUN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "daemon/conf.h"
@@ -39,6 +40,9 @@ void tun_settle(struct tun *tun);
 
 /* Descriptor of queue i, owned by the tun. */
 int tun_queue(const struct tun *tun, uint32_t i);
+
+/* Whether the device completes checksums, and takes and gives large packets. */
+bool tun_offloads(const struct tun *tun);
 
 /*
  * At run time: route one more address to the device, or one less. Adding

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/tun_adopt.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/virtio_net.h>
 #include <net/if.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -120,4 +122,49 @@ int tun_keep_queue(const char *device, uint32_t i, int fd)
 
 	tun_queue_name(name, device, i);
 	return fdstore_put(name, fd);
+}
+
+int tun_queue_attach(const char *device, uint32_t i, bool exists)
+{
+	struct ifreq ifr = { .ifr_flags = TUN_QUEUE_FLAGS };
+	int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	int err;
+
+	if (fd < 0) {
+		err = -errno;
+		log_error("/dev/net/tun: %s: %s", strerror(-err),
+			  err == -ENOENT || err == -ENXIO
+				  ? "load the module tun"
+				  : "xtcpd must run as root");
+		return err;
+	}
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", device);
+	if (ioctl(fd, TUNSETIFF, &ifr) == 0)
+		return fd;
+	err = -errno;
+	close(fd);
+	if (err == -EPERM)
+		log_error("tun %s: not permitted: xtcpd needs CAP_NET_ADMIN",
+			  device);
+	else if (err == -EINVAL && exists)
+		log_error(
+			"tun %s: the device that exists is no TUN of several queues: "
+			"delete it (ip link del), or make it with "
+			"\"ip tuntap add mode tun multi_queue\"",
+			device);
+	else
+		log_error("tun %s: queue %u: %s", device, i, strerror(-err));
+	return err;
+}
+
+bool tun_queue_offload(int fd, bool on)
+{
+	unsigned int flags =
+		TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+	int hdr_bytes = sizeof(struct virtio_net_hdr);
+
+	/* The device's, and so of all queues. */
+	if (ioctl(fd, TUNSETVNETHDRSZ, &hdr_bytes) < 0)
+		on = false;
+	return ioctl(fd, TUNSETOFFLOAD, on ? flags : 0) == 0 && on;
 }

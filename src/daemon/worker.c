@@ -41,6 +41,7 @@
 
 #include "base/log.h"
 #include "daemon/clock.h"
+#include "daemon/gso_split.h"
 #include "daemon/loss.h"
 #include "daemon/pcap.h"
 #include "daemon/sandbox.h"
@@ -90,7 +91,9 @@ static void worker_turn_end(void *ctx)
 	struct worker *w = ctx;
 
 	groups_turn(&w->gs);
+	tun_io_cork(w->io);
 	stack_flush(w->st, w->gs.now_us);
+	tun_io_flush(w->io);
 	worker_arm_timer(w);
 }
 
@@ -107,19 +110,10 @@ static void worker_capture(struct worker *w, const struct iovec *iov,
 static void worker_emit(void *ctx, const struct iovec *iov, int iovcnt)
 {
 	struct worker *w = ctx;
-	ssize_t n;
 
 	if (w->pcap)
 		worker_capture(w, iov, iovcnt);
-	do
-		n = writev(w->setup.tun_fd, iov, iovcnt);
-	while (n < 0 && errno == EINTR);
-	if (n >= 0)
-		worker_count(w, WC_tun_packets_out, 1);
-	else if (errno == EAGAIN || errno == ENOBUFS)
-		worker_count(w, WC_tun_write_full, 1);
-	else
-		worker_count(w, WC_tun_write_errors, 1);
+	tun_io_write(w->io, iov, iovcnt);
 }
 
 /* The device is gone or down: no use in spinning on it. */
@@ -136,38 +130,55 @@ static void worker_tun_failed(struct worker *w, int err)
 	w->tun_paused = true;
 }
 
-static void worker_hand_over(struct worker *w, const struct seg *seg)
+static void worker_hand_over_packet(struct worker *w, const struct seg *seg,
+				    const uint8_t *packet, uint32_t len)
 {
-	if (handover_put(w->setup.handover, w->setup.index, seg->worker,
-			 seg->packet, seg->packet_len))
+	if (handover_put(w->setup.handover, w->setup.index, seg->worker, packet,
+			 len))
 		worker_count(w, WC_handover_out, 1);
 	else
 		worker_count(w, WC_handover_full, 1);
+}
+
+/* A large one in pieces: the rings' slots are for packets of the MTU. */
+static void worker_hand_over(struct worker *w, const struct seg *seg)
+{
+	uint32_t max = worker_packet_max(w->setup.limits.mtu), len;
+	uint8_t buf[WORKER_PACKET_MAX];
+	struct gso_split split;
+
+	if (seg->packet_len <= max) {
+		worker_hand_over_packet(w, seg, seg->packet, seg->packet_len);
+		return;
+	}
+	gso_split_init(&split, seg);
+	while ((len = gso_split_next(&split, buf, min_u32(max, sizeof(buf)))))
+		worker_hand_over_packet(w, seg, buf, len);
 }
 
 /* Read a batch. Returns how many packets it has, parsed or not. */
 static uint32_t worker_read(struct worker *w, uint32_t *ret_segs)
 {
 	uint32_t n = 0, segs = 0;
+	struct tun_packet packet;
+	bool keep = false;
+	int rc = 0;
 
-	while (n < WORKER_BATCH) {
-		uint8_t *packet = w->batch + segs * w->stride;
-		ssize_t len = read(w->setup.tun_fd, packet, w->stride);
-
-		if (len <= 0) {
-			if (len == 0 || errno == EAGAIN || errno == EINTR)
-				break;
-			worker_tun_failed(w, errno);
-			break;
-		}
+	tun_io_rewind(w->io);
+	while (n < WORKER_BATCH &&
+	       (rc = tun_io_read(w->io, keep, &packet)) > 0) {
 		n++;
 		if (w->pcap)
 			worker_capture(
-				w, &(struct iovec){ packet, (size_t)len }, 1);
+				w, &(struct iovec){ packet.bytes, packet.len },
+				1);
 		/* A packet that is dropped leaves its place to the next. */
-		if (stack_parse(w->st, packet, (size_t)len, &w->segs[segs]))
-			segs++;
+		keep = stack_parse_offload(w->st, packet.bytes, packet.len,
+					   &packet.offload, &w->segs[segs]);
+		segs += keep;
 	}
+	if (rc < 0)
+		worker_tun_failed(w, -rc);
 	*ret_segs = segs;
 	return n;
 }
@@ -201,6 +212,8 @@ static void worker_on_tun(evutil_socket_t fd, short what, void *arg)
 /* Up to a batch from one other worker. Returns whether there were any. */
 static bool worker_take_over(struct worker *w, uint32_t from)
 {
+	/* By the worker that handed it over. */
+	static const struct seg_offload looked_at = { .checked = true };
 	struct handover *ho = w->setup.handover;
 	struct handover_packet *packet;
 	struct seg seg;
@@ -211,7 +224,8 @@ static bool worker_take_over(struct worker *w, uint32_t from)
 		if (!packet)
 			break;
 		worker_count(w, WC_handover_in, 1);
-		if (stack_parse(w->st, packet->bytes, packet->len, &seg) &&
+		if (stack_parse_offload(w->st, packet->bytes, packet->len,
+					&looked_at, &seg) &&
 		    seg.worker == w->setup.index)
 			stack_input(w->st, &seg, w->gs.now_us);
 		handover_release(ho, from, w->setup.index);
@@ -344,6 +358,20 @@ static int worker_init_events(struct worker *w)
 								      : -ENOMEM;
 }
 
+static int worker_init_io(struct worker *w)
+{
+	const struct tun_io_setup setup = {
+		.fd = w->setup.tun_fd,
+		.vnet = w->setup.tun_vnet,
+		.offload = w->setup.tun_offload,
+		.packet_max = worker_packet_max(w->setup.limits.mtu),
+		.batch = WORKER_BATCH,
+		.counters = w->gs.counters,
+	};
+
+	return tun_io_new(&w->io, &setup);
+}
+
 static int worker_init(struct worker *w)
 {
 	const struct stack_ops ops = { .emit = worker_emit, .ctx = w };
@@ -354,10 +382,9 @@ static int worker_init(struct worker *w)
 	};
 	int err = 0;
 
-	w->stride = worker_packet_max(w->setup.limits.mtu);
-	w->batch = aligned_alloc(64, WORKER_BATCH * w->stride);
-	if (!w->batch)
-		return -ENOMEM;
+	err = worker_init_io(w);
+	if (err < 0)
+		return err;
 	if (w->setup.pcap_path)
 		err = pcap_open(&w->pcap, w->setup.pcap_path, w->setup.index);
 	if (err < 0) {
@@ -369,7 +396,8 @@ static int worker_init(struct worker *w)
 	if (err < 0)
 		return err;
 	/* What is reassembled here may be another worker's. */
-	w->setup.limits.packet_max = (uint32_t)w->stride;
+	w->setup.limits.packet_max = worker_packet_max(w->setup.limits.mtu);
+	w->setup.limits.partial_checksums = w->setup.tun_offload;
 	w->st = stack_new(&w->shard, w->setup.n_workers, &ops, &w->setup.limits,
 			  clock_now_us());
 	if (!w->st)
@@ -419,7 +447,7 @@ void worker_free(struct worker *w)
 	stack_free(w->st);
 	shard_fini(&w->shard);
 	pcap_close(w->pcap);
-	free(w->batch);
+	tun_io_free(w->io);
 	mailbox_fini(&w->box);
 	free(w);
 }

@@ -20,9 +20,12 @@
 #include "daemon/groups.h"
 #include "daemon/handover.h"
 #include "daemon/mailbox.h"
+#include "daemon/tun_io.h"
 #include "stack/stack.h"
 
 #define WORKER_BATCH 64 /* packets per turn and source */
+/* The largest worker_packet_max(). */
+#define WORKER_PACKET_MAX 65536u
 /* Messages that may wait for a worker. */
 #define WORKER_MAIL_MAX 1024u
 
@@ -32,6 +35,8 @@ struct worker_setup {
 	uint32_t index, n_workers;
 	const struct arena *arena; /* borrowed */
 	int tun_fd; /* borrowed; one packet per read and write */
+	bool tun_vnet; /* each with a virtio_net_hdr (tun_io.h) */
+	bool tun_offload; /* the device takes part of the work */
 	struct stack_limits limits;
 	/* Borrowed, for worker_packet_max() bytes; NULL with one worker. */
 	struct handover *handover;
@@ -56,8 +61,7 @@ struct worker {
 	struct shard shard;
 	struct stack *st;
 	struct groups gs;
-	uint8_t *batch; /* WORKER_BATCH packets */
-	size_t stride; /* bytes from one to the next */
+	struct tun_io *io;
 	struct seg segs[WORKER_BATCH];
 };
 

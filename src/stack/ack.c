@@ -123,16 +123,17 @@ static void ack_text_deferred(struct conn *c, bool gap)
 	ack_hold(c);
 }
 
-void ack_text(struct conn *c, uint32_t n, uint32_t seg_len, bool gap)
+void ack_text(struct conn *c, uint32_t n, const struct seg *seg, bool gap)
 {
 	struct blk *b = c->b;
 
 	b->rcv_mss =
-		(uint16_t)min_u32(max_u32(b->rcv_mss, seg_len), UINT16_MAX);
-	if (seg_len < b->rcv_mss)
-		b->rcv_full_run = 0;
-	else if (b->rcv_full_run < UINT8_MAX)
-		b->rcv_full_run++;
+		(uint16_t)min_u32(max_u32(b->rcv_mss, seg->unit), UINT16_MAX);
+	if (seg->len % b->rcv_mss)
+		b->rcv_full_run = 0; /* the last of it was not full */
+	else
+		b->rcv_full_run = (uint8_t)min_u32(
+			b->rcv_full_run + seg->len / b->rcv_mss, UINT8_MAX);
 	if (n)
 		b->rcv_rexmits = 0;
 	switch (c->g->ack) {

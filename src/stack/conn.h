@@ -183,10 +183,10 @@ void rx_pool_changed(struct stack *st, struct stack_pool *pool);
 
 /*
  * ack.c: when and what to acknowledge (deferred, delivered, immediate).
- * ack_text: a segment of seg_len bytes brought n bytes in sequence; gap: it, or
- * what came before, lies beyond a hole.
+ * ack_text: a segment with text brought n bytes in sequence; gap: it, or what
+ * came before, lies beyond a hole.
  */
-void ack_text(struct conn *c, uint32_t n, uint32_t seg_len, bool gap);
+void ack_text(struct conn *c, uint32_t n, const struct seg *seg, bool gap);
 void ack_retransmitted(struct conn *c, const struct seg *seg);
 void ack_application(struct conn *c);
 void ack_delivered(struct conn *c);

@@ -338,7 +338,7 @@ static bool input_text(struct conn *c, const struct seg *seg)
 	gained = b->rcv_nxt - before;
 	if (gained)
 		sack_advanced(c);
-	ack_text(c, gained, seg->len,
+	ack_text(c, gained, seg,
 		 !gained || b->ooo_head != NIL || gained > seg->len);
 	if (gained) {
 		input_text_counts(c, gained);

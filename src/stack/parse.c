@@ -37,6 +37,9 @@ struct parse_ip {
 	/* Fragments; frag_seen: there was a header of it, or it is put together. */
 	bool frag_seen, frag, frag_more;
 	uint32_t frag_id, frag_off;
+	/* struct seg_offload */
+	bool checked;
+	uint32_t unit;
 };
 
 static int parse_vip(const struct stack *st, const uint8_t *addr,
@@ -214,10 +217,17 @@ static bool parse_flags_impossible(uint8_t flags)
 	       (control & (control - 1));
 }
 
+static bool parse_tcp_is_sound(const struct parse_ip *ip)
+{
+	uint64_t sum = checksum_pseudo(ip->src, ip->dst, ip->addr_len,
+				       IP_PROTO_TCP, ip->payload_len);
+
+	return !checksum_fold(checksum_add(sum, ip->payload, ip->payload_len));
+}
+
 static enum stack_counter parse_tcp(const struct parse_ip *ip, struct seg *seg)
 {
 	const struct tcp_hdr *tcp = (const void *)ip->payload;
-	uint64_t sum;
 	uint32_t hdr_len;
 
 	if (ip->payload_len < sizeof(*tcp))
@@ -225,9 +235,7 @@ static enum stack_counter parse_tcp(const struct parse_ip *ip, struct seg *seg)
 	hdr_len = (uint32_t)(tcp->data_off >> 4) * 4u;
 	if (hdr_len < sizeof(*tcp) || hdr_len > ip->payload_len)
 		return SC_drop_tcp_header;
-	sum = checksum_pseudo(ip->src, ip->dst, ip->addr_len, IP_PROTO_TCP,
-			      ip->payload_len);
-	if (checksum_fold(checksum_add(sum, ip->payload, ip->payload_len)))
+	if (!ip->checked && !parse_tcp_is_sound(ip))
 		return SC_drop_tcp_checksum;
 	seg->kind = SEG_TCP;
 	seg->flags = tcp->flags;
@@ -237,7 +245,9 @@ static enum stack_counter parse_tcp(const struct parse_ip *ip, struct seg *seg)
 	seg->ack = be32_get(tcp->ack);
 	seg->wnd = be16_get(tcp->window);
 	seg->payload = ip->payload + hdr_len;
+	seg->tcp_hdr_len = (uint8_t)hdr_len;
 	seg->len = ip->payload_len - hdr_len;
+	seg->unit = ip->unit ? min_u32(ip->unit, seg->len) : seg->len;
 	if (!seg->tuple.remote_port || !seg->tuple.local_port)
 		return SC_drop_tcp_header;
 	if (parse_flags_impossible(seg->flags))
@@ -460,7 +470,9 @@ static enum stack_counter parse_fragment(struct stack *st, struct parse_ip *ip,
 }
 
 static enum stack_counter parse_packet(struct stack *st, const uint8_t *packet,
-				       size_t len, struct seg *seg)
+				       size_t len,
+				       const struct seg_offload *offload,
+				       struct seg *seg)
 {
 	struct parse_ip ip;
 	enum stack_counter drop = parse_ip(packet, len, &ip);
@@ -473,8 +485,10 @@ static enum stack_counter parse_packet(struct stack *st, const uint8_t *packet,
 		return SC_drop_not_vip;
 	if (!memcmp(ip.src, ip.dst, ip.addr_len))
 		return SC_drop_bad_source;
+	ip.checked = offload->checked;
+	ip.unit = offload->unit;
 	if (ip.frag)
-		drop = parse_fragment(st, &ip, seg);
+		drop = parse_fragment(st, &ip, seg); /* sets ip anew */
 	if (drop != PARSE_OK)
 		return drop;
 	memcpy(seg->tuple.remote, ip.src, ip.addr_len);
@@ -487,12 +501,20 @@ static enum stack_counter parse_packet(struct stack *st, const uint8_t *packet,
 bool stack_parse(struct stack *st, const uint8_t *packet, size_t len,
 		 struct seg *ret_seg)
 {
+	static const struct seg_offload none;
+
+	return stack_parse_offload(st, packet, len, &none, ret_seg);
+}
+
+bool stack_parse_offload(struct stack *st, const uint8_t *packet, size_t len,
+			 const struct seg_offload *offload, struct seg *ret_seg)
+{
 	enum stack_counter drop;
 
 	memset(ret_seg, 0, sizeof(*ret_seg));
 	ret_seg->packet = packet;
 	ret_seg->packet_len = (uint32_t)len;
-	drop = parse_packet(st, packet, len, ret_seg);
+	drop = parse_packet(st, packet, len, offload, ret_seg);
 	if (drop != PARSE_OK) {
 		stack_count(st, drop);
 		return false;

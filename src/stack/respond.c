@@ -77,8 +77,13 @@ void respond_emit(struct stack *st, const struct tuple *tuple,
 		respond_ip4(st, tuple, what->ecn, buf, hdr_len + payload_len);
 	sum = checksum_pseudo(st->header->vips[tuple->vip].bytes, tuple->remote,
 			      addr_len, IP_PROTO_TCP, hdr_len + payload_len);
-	sum = checksum_add(sum, tcp, hdr_len);
-	tcp->checksum = checksum_fold(checksum_iov(sum, iov + 1, iovcnt - 1));
+	if (st->limits.partial_checksums) {
+		tcp->checksum = (uint16_t)~checksum_fold(sum);
+	} else {
+		sum = checksum_add(sum, tcp, hdr_len);
+		sum = checksum_iov(sum, iov + 1, iovcnt - 1);
+		tcp->checksum = checksum_fold(sum);
+	}
 	iov[0] = (struct iovec){ .iov_base = buf, .iov_len = ip_len + hdr_len };
 	stack_count(st, SC_segs_out);
 	st->ops.emit(st->ops.ctx, iov, iovcnt);

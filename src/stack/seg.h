@@ -55,6 +55,15 @@ enum seg_error {
 	SEG_ERROR_TOO_BIG, /* RFC 1191, 8201 */
 };
 
+/*
+ * What the device says of a packet: it may be several segments in one (GSO),
+ * and whose checksum needs no look, as it never was on a wire or was looked at.
+ */
+struct seg_offload {
+	uint16_t unit; /* payload bytes of each segment but the last; 0: one */
+	bool checked; /* TCP's checksum is not to be verified */
+};
+
 struct seg {
 	uint8_t kind; /* enum seg_kind */
 	uint8_t flags; /* enum tcp_flag */
@@ -65,6 +74,8 @@ struct seg {
 	uint32_t seq, ack;
 	uint32_t wnd; /* unscaled */
 	uint32_t len; /* payload bytes */
+	uint8_t tcp_hdr_len; /* bytes, options and all: before the payload */
+	uint32_t unit; /* bytes of the largest segment that it was made of */
 	const uint8_t *payload; /* borrowed from the packet */
 	const uint8_t *packet; /* the packet itself, or what was reassembled */
 	uint32_t packet_len;

@@ -158,6 +158,11 @@ struct stack_limits {
 	uint32_t rcv_window_max; /* per connection, bytes */
 	uint32_t snd_queue_max; /* per connection, bytes */
 	uint16_t ooo_chunks_max; /* per connection */
+	/*
+	 * The device completes TCP checksums: a segment is emitted with the sum
+	 * of the pseudo-header in its place, as offload wants it.
+	 */
+	bool partial_checksums;
 };
 
 /* How many more answers there are in a period: RFC 5961 section 7. */
@@ -276,6 +281,11 @@ uint32_t stack_recover(struct stack *st, uint64_t now_us);
  */
 bool stack_parse(struct stack *st, const uint8_t *packet, size_t len,
 		 struct seg *ret_seg);
+
+/* Likewise, of a packet from a device that offloads. */
+bool stack_parse_offload(struct stack *st, const uint8_t *packet, size_t len,
+			 const struct seg_offload *offload,
+			 struct seg *ret_seg);
 
 /* RFC 9293 section 3.10.7, the answer to an ICMP message, or its consequence. */
 void stack_input(struct stack *st, const struct seg *seg, uint64_t now_us);

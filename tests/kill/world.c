@@ -172,6 +172,7 @@ void instants_input(struct instants_world *w, const struct instants_seg *is)
 		.seq = INSTANTS_IRS + 1 + is->pos,
 		.wnd = is->flags & TH_SYN ? 65535 : 512,
 		.len = is->len,
+		.unit = is->len,
 		.payload = payload,
 		.opts = { .has_ts = true },
 	};
