@@ -46,6 +46,15 @@ uint32_t index_find(const struct index *index, uint32_t tag, index_match match,
 	return NIL;
 }
 
+uint32_t index_guess(const struct index *index, uint32_t tag)
+{
+	for (uint64_t i = index_home(index, tag); index->slots[i].rec1;
+	     i = index_next(index, i))
+		if (index->slots[i].tag == tag)
+			return index->slots[i].rec1 - 1;
+	return NIL;
+}
+
 void index_insert(struct index *index, uint32_t tag, uint32_t rec)
 {
 	uint64_t i = index_home(index, tag);

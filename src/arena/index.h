@@ -47,6 +47,12 @@ static inline uint64_t index_home(const struct index *index, uint32_t tag)
 	return ((uint64_t)tag * index->n_slots) >> 32;
 }
 
+/*
+ * The record that index_find() would look at first, or NIL: to have it fetched.
+ * Which one it is takes a look at the record.
+ */
+uint32_t index_guess(const struct index *index, uint32_t tag);
+
 static inline void index_prefetch(const struct index *index, uint32_t tag)
 {
 	__builtin_prefetch(&index->slots[index_home(index, tag)]);

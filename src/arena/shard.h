@@ -70,6 +70,15 @@ static inline uint32_t tuple_worker(uint64_t hash, uint32_t workers)
 	return (uint32_t)(((hash >> 32) * workers) >> 32);
 }
 
+/* Have fetched what shard_find() will look at; the index slot should be there. */
+static inline void shard_prefetch(const struct shard *sh, uint64_t hash)
+{
+	uint32_t ri = index_guess(&sh->index, (uint32_t)hash);
+
+	if (ri != NIL)
+		__builtin_prefetch(&sh->recs[ri], 1);
+}
+
 /* Record number by tuple, or NIL. */
 uint32_t shard_find(const struct shard *sh, const struct tuple *tuple,
 		    uint64_t hash);

@@ -193,6 +193,8 @@ static void worker_on_tun(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	worker_turn_begin(w);
 	worker_count(w, WC_tun_packets_in, worker_read(w, &segs));
+	for (uint32_t i = 0; i < segs; i++)
+		stack_expect(w->st, &w->segs[i]);
 	for (uint32_t i = 0; i < segs; i++) {
 		const struct seg *seg = &w->segs[i];
 

@@ -287,6 +287,17 @@ bool stack_parse_offload(struct stack *st, const uint8_t *packet, size_t len,
 			 const struct seg_offload *offload,
 			 struct seg *ret_seg);
 
+/*
+ * Of a batch whose packets are all parsed, each before the first stack_input():
+ * the index slots have come by then, the records are fetched while the others
+ * are looked at.
+ */
+static inline void stack_expect(const struct stack *st, const struct seg *seg)
+{
+	if (seg->kind == SEG_TCP && seg->worker == st->sh->worker)
+		shard_prefetch(st->sh, seg->hash);
+}
+
 /* RFC 9293 section 3.10.7, the answer to an ICMP message, or its consequence. */
 void stack_input(struct stack *st, const struct seg *seg, uint64_t now_us);
 
