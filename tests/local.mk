@@ -348,6 +348,11 @@ tests_unit_daemon_test_sandbox_SOURCES = tests/unit/daemon/test_sandbox.c \
 	tests/unit/daemon/scratch.h
 tests_unit_daemon_test_sandbox_LDADD = $(unit_daemon)
 
+unit_tests += tests/unit/daemon/test_tun_io
+tests_unit_daemon_test_tun_io_SOURCES = tests/unit/daemon/test_tun_io.c \
+	tests/unit/daemon/packets.h
+tests_unit_daemon_test_tun_io_LDADD = $(unit_daemon)
+
 unit_tests += tests/unit/daemon/test_statedir
 tests_unit_daemon_test_statedir_SOURCES = tests/unit/daemon/test_statedir.c \
 	tests/unit/daemon/scratch.h

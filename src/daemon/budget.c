@@ -58,12 +58,17 @@ static uint64_t budget_worker(const struct conf *conf, uint32_t workers,
 			      uint32_t groups)
 {
 	uint64_t packet = worker_packet_max((uint16_t)conf->tun.mtu);
+	const struct tun_io_setup io = {
+		.packet_max = (uint32_t)packet,
+		.offload = conf->tun.offload,
+		.batch = WORKER_BATCH,
+	};
 	struct stack_limits limits;
 
 	stack_limits_init(&limits, (uint16_t)conf->tun.mtu);
 	limits.packet_max = (uint32_t)packet;
 	return sizeof(struct worker) + sizeof(struct stack) +
-	       frag_table_bytes(&limits) + WORKER_BATCH * packet +
+	       frag_table_bytes(&limits) + tun_io_bytes(&io) +
 	       (workers - 1) * HANDOVER_SLOTS *
 		       (packet + sizeof(struct handover_packet)) +
 	       PCAP_BUFFER_BYTES + BUDGET_THREAD_BYTES +

@@ -34,13 +34,13 @@
 
 #include <errno.h>
 #include <linux/virtio_net.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/bytes.h"
 #include "stack/checksum.h"
+#include "stack/stack.h"
 #include "stack/wire.h"
 
 /* The largest packet with offload: what an IPv4 length can say. */
@@ -52,6 +52,7 @@
 #define TUN_IO_HDR_SPACE 16u
 /* Pieces of a held packet: each segment has one or two. */
 #define TUN_IO_PIECES 128
+_Static_assert(TUN_IO_PIECES >= STACK_EMIT_IOV_MAX, "the first is held whole");
 #define TUN_IO_HDR_BYTES ((uint32_t)sizeof(struct virtio_net_hdr))
 
 struct tun_io_held {
@@ -77,22 +78,36 @@ struct tun_io {
 	struct tun_io_held held;
 };
 
+/* What a packet of at most packet_max bytes takes of the area. */
+static size_t tun_io_slot(uint32_t packet_max)
+{
+	return round_up(TUN_IO_HDR_SPACE + packet_max, TUN_IO_ALIGN);
+}
+
+static size_t tun_io_area_bytes(const struct tun_io_setup *setup)
+{
+	size_t bytes = setup->batch * tun_io_slot(setup->packet_max);
+
+	if (setup->offload)
+		bytes += TUN_IO_BIG_PER_BATCH * tun_io_slot(TUN_IO_BIG);
+	return bytes;
+}
+
+size_t tun_io_bytes(const struct tun_io_setup *setup)
+{
+	return sizeof(struct tun_io) + tun_io_area_bytes(setup);
+}
+
 int tun_io_new(struct tun_io **ret_io, const struct tun_io_setup *setup)
 {
 	struct tun_io *io = calloc(1, sizeof(*io));
-	size_t small =
-		round_up(TUN_IO_HDR_SPACE + setup->packet_max, TUN_IO_ALIGN);
 
 	if (!io)
 		return -ENOMEM;
 	io->setup = *setup;
-	io->slot_max = small;
-	io->area_bytes = setup->batch * small;
-	if (setup->offload) {
-		io->slot_max =
-			round_up(TUN_IO_HDR_SPACE + TUN_IO_BIG, TUN_IO_ALIGN);
-		io->area_bytes += TUN_IO_BIG_PER_BATCH * io->slot_max;
-	}
+	io->slot_max =
+		tun_io_slot(setup->offload ? TUN_IO_BIG : setup->packet_max);
+	io->area_bytes = tun_io_area_bytes(setup);
 	io->area = aligned_alloc(TUN_IO_ALIGN, io->area_bytes);
 	if (!io->area) {
 		free(io);
@@ -138,8 +153,7 @@ int tun_io_read(struct tun_io *io, bool keep, struct tun_packet *ret)
 	ssize_t n;
 
 	if (keep && io->last_len)
-		io->at +=
-			round_up(TUN_IO_HDR_SPACE + io->last_len, TUN_IO_ALIGN);
+		io->at += tun_io_slot(io->last_len);
 	io->last_len = 0;
 	if (io->at + io->slot_max > io->area_bytes)
 		return 0;
@@ -203,9 +217,10 @@ static void tun_io_single(struct tun_io *io, const struct iovec *iov,
 			  int iovcnt, uint32_t tcp_at)
 {
 	struct virtio_net_hdr vnet = { 0 };
-	struct iovec out[1 + 16];
+	struct iovec out[1 + STACK_EMIT_IOV_MAX];
 
-	if (!io->setup.vnet || iovcnt > 16) {
+	assert(iovcnt <= STACK_EMIT_IOV_MAX);
+	if (!io->setup.vnet) {
 		tun_io_out(io, iov, iovcnt, 1);
 		return;
 	}

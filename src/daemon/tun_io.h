@@ -11,6 +11,7 @@
 #define XTCP_DAEMON_TUN_IO_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -34,6 +35,9 @@ struct tun_packet {
 };
 
 struct tun_io;
+
+/* What tun_io_new() allocates; of the setup, all but fd and counters matters. */
+size_t tun_io_bytes(const struct tun_io_setup *setup);
 
 /* Returns 0 or -ENOMEM. */
 int tun_io_new(struct tun_io **ret_io, const struct tun_io_setup *setup);

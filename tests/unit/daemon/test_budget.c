@@ -49,6 +49,16 @@ START_TEST(test_budget_of_what_the_arena_holds)
 }
 END_TEST
 
+/* Room for eight large packets in each worker's batch. */
+START_TEST(test_budget_has_the_packets_of_offload)
+{
+	uint64_t without = make();
+
+	conf.tun.offload = true;
+	ck_assert_uint_ge(make(), without + 8 * 65535);
+}
+END_TEST
+
 START_TEST(test_budget_of_tables_is_by_record)
 {
 	uint64_t before;
@@ -97,6 +107,7 @@ END_TEST
 
 UNIT_MAIN("daemon/budget",
 	  UNIT_CASE("budget", up, NULL, test_budget_of_what_the_arena_holds,
+		    test_budget_has_the_packets_of_offload,
 		    test_budget_of_tables_is_by_record,
 		    test_budget_of_streams_is_by_stream,
 		    test_budget_of_lists_is_no_more_than_there_are_connections))

@@ -1,0 +1,888 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What is written to a queue, and read from it.
+ *
+ * The queue is a pair of sockets that keep packets apart. What comes out of it
+ * is cut and completed here as virtio's GSO and checksum offload say, by code
+ * that shares nothing with tun_io; the result must be the segments that
+ * went in, byte for byte, in order. (But for IPv4's identification, which the
+ * kernel counts up: it means nothing in what must not be fragmented, RFC 6864.)
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/virtio_net.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../unit.h"
+#include "daemon/tun_io.h"
+#include "packets.h"
+#include "stack/stack.h"
+
+#define MTU 9000u
+#define BIG 65535u
+#define EXPECTED_MAX 1024u
+#define POOL_BYTES (1u << 18)
+#define VNET ((uint32_t)sizeof(struct virtio_net_hdr))
+
+/* Segments that were written and have not come out yet. */
+static struct {
+	uint8_t bytes[MTU + PACKETS_HDR_MAX];
+	uint32_t len;
+} expected[EXPECTED_MAX];
+
+static uint32_t n_in, n_out; /* segments: written, come out */
+static uint32_t n_packets, n_large, largest; /* come out */
+static uint32_t most_segs; /* of one packet */
+static uint8_t pool[POOL_BYTES]; /* payload */
+static int queue[2];
+static struct tun_io *io;
+static struct counter counters[WC_COUNT];
+static uint64_t random_state;
+
+static uint32_t random_below(uint32_t n)
+{
+	return packets_random(&random_state, n);
+}
+
+static void open_io(bool vnet, bool offload)
+{
+	struct tun_io_setup setup = {
+		.vnet = vnet,
+		.offload = offload,
+		.packet_max = MTU,
+		.batch = 4,
+		.counters = counters,
+	};
+	int bytes = 1 << 20;
+
+	memset(counters, 0, sizeof(counters));
+	n_in = n_out = n_packets = n_large = largest = most_segs = 0;
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0,
+				    queue),
+			 0);
+	for (int i = 0; i < 2; i++)
+		setsockopt(queue[i], SOL_SOCKET, SO_SNDBUF, &bytes,
+			   sizeof(bytes));
+	setup.fd = queue[0];
+	ck_assert_int_eq(tun_io_new(&io, &setup), 0);
+}
+
+static void close_io(void)
+{
+	tun_io_free(io);
+	close(queue[0]);
+	close(queue[1]);
+}
+
+static void up(void)
+{
+	random_state = 0x9e3779b97f4a7c15;
+	for (uint32_t i = 0; i < POOL_BYTES; i++)
+		pool[i] = (uint8_t)random_below(256);
+	open_io(true, true);
+}
+
+static uint64_t count(enum worker_counter which)
+{
+	return counter_get(&counters[which]);
+}
+
+/* --- the far side: what the kernel or the network card does ------------ */
+
+static void come_out(const uint8_t *packet, uint32_t len)
+{
+	uint32_t i = n_out++ % EXPECTED_MAX;
+
+	ck_assert_uint_le(n_out, n_in);
+	ck_assert_uint_eq(len, expected[i].len);
+	for (uint32_t at = 0; at < len; at++)
+		if (packet[at] != expected[i].bytes[at])
+			ck_abort_msg(
+				"segment %u: byte %u of %u is %02x, not %02x",
+				n_out - 1, at, len, packet[at],
+				expected[i].bytes[at]);
+}
+
+/* Complete the checksum: all from csum_start on, with what is in its place. */
+static void complete(const struct virtio_net_hdr *vnet, uint8_t *packet,
+		     uint32_t len)
+{
+	uint32_t start = vnet->csum_start;
+	uint32_t at = start + vnet->csum_offset;
+
+	ck_assert_uint_le(at + 2, len);
+	packets_put16(packet + at,
+		      ~packets_sum(0, packet + start, len - start) & 0xffff);
+}
+
+/* Segment i of n: gso_size bytes of payload, lengths and sums adjusted. */
+static void cut_one(const struct virtio_net_hdr *vnet, const uint8_t *packet,
+		    uint32_t len, uint32_t off)
+{
+	static uint8_t seg[BIG + VNET];
+	uint32_t hdr = vnet->hdr_len, ip_len = vnet->csum_start;
+	uint32_t left = len - hdr - off, n = left;
+	uint8_t *tcp = seg + ip_len;
+	uint32_t seq, sum;
+
+	if (n > vnet->gso_size)
+		n = vnet->gso_size;
+	memcpy(seg, packet, hdr);
+	memcpy(seg + hdr, packet + hdr + off, n);
+	if (seg[0] >> 4 == 6) {
+		packets_put16(seg + 4, hdr - ip_len + n);
+	} else {
+		packets_put16(seg + 2, hdr + n);
+		packets_put16(seg + 10, 0);
+		packets_put16(seg + 10, ~packets_sum(0, seg, ip_len) & 0xffff);
+	}
+	seq = packets_get16(tcp + 4) << 16 | packets_get16(tcp + 6);
+	packets_put32(tcp + 4, seq + off);
+	if (n < left)
+		tcp[13] &= (uint8_t) ~(PACKETS_FIN | PACKETS_PSH);
+	if (off)
+		tcp[13] &= (uint8_t)~PACKETS_CWR;
+	/* The sum in place is that of the large one's pseudo-header. */
+	sum = packets_get16(tcp + 16) + (~(len - ip_len) & 0xffff) +
+	      (hdr - ip_len + n);
+	packets_put16(tcp + 16, packets_sum(sum, NULL, 0));
+	complete(vnet, seg, hdr + n);
+	come_out(seg, hdr + n);
+}
+
+static void cut(const struct virtio_net_hdr *vnet, const uint8_t *packet,
+		uint32_t len)
+{
+	bool v6 = packet[0] >> 4 == 6;
+	uint32_t ip_len = vnet->csum_start, segs = 0;
+	const uint8_t *tcp = packet + ip_len;
+
+	ck_assert_uint_eq(vnet->flags, VIRTIO_NET_HDR_F_NEEDS_CSUM);
+	ck_assert_uint_eq(vnet->gso_type, v6 ? VIRTIO_NET_HDR_GSO_TCPV6
+					     : VIRTIO_NET_HDR_GSO_TCPV4);
+	ck_assert_uint_eq(ip_len, v6 ? 40 : 20);
+	ck_assert_uint_eq(vnet->csum_offset, 16);
+	ck_assert_uint_eq(vnet->hdr_len, ip_len + (tcp[12] >> 4) * 4u);
+	/* What is smaller than one segment is refused by the kernel. */
+	ck_assert_uint_gt(vnet->gso_size, 0);
+	ck_assert_uint_gt(len - vnet->hdr_len, vnet->gso_size);
+	/* VIRTIO_NET_HDR_GSO_ECN would have to be set. */
+	ck_assert_uint_eq(tcp[13] & PACKETS_CWR, 0);
+	ck_assert_uint_eq(v6 ? packets_get16(packet + 4) + 40
+			     : packets_get16(packet + 2),
+			  len);
+	if (!v6)
+		ck_assert_uint_eq(packets_sum(0, packet, 20), 0xffff);
+	for (uint32_t off = 0; off < len - vnet->hdr_len;
+	     off += vnet->gso_size, segs++)
+		cut_one(vnet, packet, len, off);
+	n_large++;
+	if (segs > most_segs)
+		most_segs = segs;
+}
+
+/* Take what is in the queue. Returns how many packets there were. */
+static uint32_t drain(void)
+{
+	static uint8_t buf[VNET + BIG + 1];
+	struct virtio_net_hdr vnet;
+	uint32_t n, packets = 0;
+	ssize_t got;
+
+	while ((got = read(queue[1], buf, sizeof(buf))) > 0) {
+		ck_assert_uint_gt((uint32_t)got, VNET);
+		memcpy(&vnet, buf, VNET);
+		n = (uint32_t)got - VNET;
+		if (n > largest)
+			largest = n;
+		packets++;
+		if (vnet.gso_type) {
+			cut(&vnet, buf + VNET, n);
+			continue;
+		}
+		if (vnet.flags)
+			complete(&vnet, buf + VNET, n);
+		come_out(buf + VNET, n);
+	}
+	n_packets += packets;
+	return packets;
+}
+
+/* --- the near side ------------------------------------------------------ */
+
+/* Write a packet of headers and payload, in at most `pieces` pieces of it. */
+static void put(const uint8_t *hdr, uint32_t hdr_len, const uint8_t *payload,
+		uint32_t len, uint32_t pieces)
+{
+	struct iovec iov[STACK_EMIT_IOV_MAX];
+	uint8_t copy[PACKETS_HDR_MAX];
+	int n = 1;
+
+	memcpy(copy, hdr, hdr_len);
+	iov[0] = (struct iovec){ copy, hdr_len };
+	for (; len; pieces--) {
+		uint32_t some = pieces == 1 ? len : 1 + random_below(len);
+
+		iov[n++] = (struct iovec){ (void *)(uintptr_t)payload, some };
+		payload += some;
+		len -= some;
+	}
+	n_in++;
+	tun_io_write(io, iov, n);
+	memset(copy, 0xee, sizeof(copy)); /* it may not be looked at later */
+}
+
+/* As the stack does: partial when the device completes the checksums. */
+static void put_seg(const struct packets_seg *seg, bool partial,
+		    uint32_t pieces)
+{
+	static uint8_t packet[MTU + PACKETS_HDR_MAX];
+	uint32_t i = n_in % EXPECTED_MAX, hdr_len;
+
+	ck_assert_uint_lt(n_in - n_out, EXPECTED_MAX);
+	expected[i].len =
+		packets_build(seg, false, expected[i].bytes, &hdr_len);
+	packets_build(seg, partial, packet, &hdr_len);
+	put(packet, hdr_len, seg->payload, seg->len, pieces);
+}
+
+/* An ICMP packet: its checksum is its own. */
+static void put_icmp(bool v6, uint32_t len)
+{
+	const struct packets_seg seg = { .v6 = v6 };
+	uint32_t i = n_in % EXPECTED_MAX, hdr;
+	uint8_t *to = expected[i].bytes;
+
+	hdr = packets_ip(&seg, to, 8 + len);
+	to[v6 ? 6 : 9] = v6 ? 58 : 1;
+	if (!v6) {
+		packets_put16(to + 10, 0);
+		packets_put16(to + 10, ~packets_sum(0, to, hdr) & 0xffff);
+	}
+	memset(to + hdr, 0x42, 8);
+	memcpy(to + hdr + 8, pool, len);
+	expected[i].len = hdr + 8 + len;
+	put(to, hdr + 8, pool, len, 1);
+}
+
+static const uint8_t opts[2][12] = {
+	{ 1, 1, 8, 10, 0, 0, 0, 7, 0, 0, 0, 9 },
+	{ 1, 1, 8, 10, 0, 0, 0, 8, 0, 0, 0, 9 },
+};
+
+/* Full segments of `unit` bytes that continue one another. */
+static struct packets_seg flow(bool v6, uint32_t unit)
+{
+	return (struct packets_seg){
+		.v6 = v6,
+		.flags = PACKETS_ACK,
+		.src_port = 5222,
+		.dst_port = 1000,
+		.seq = 0xffffff00,
+		.ack = 77,
+		.wnd = 500,
+		.opts = opts[0],
+		.opts_len = 12,
+		.payload = pool,
+		.len = unit,
+	};
+}
+
+static void put_next(struct packets_seg *seg)
+{
+	put_seg(seg, true, 1);
+	seg->seq += seg->len;
+	seg->payload += seg->len;
+}
+
+/* Write n full segments and then one that differs; returns the packets. */
+static uint32_t packets_of(uint32_t n, const struct packets_seg *first,
+			   const struct packets_seg *other)
+{
+	struct packets_seg seg = *first, last = *other;
+
+	tun_io_cork(io);
+	for (uint32_t i = 0; i < n; i++)
+		put_next(&seg);
+	last.seq += seg.seq - first->seq;
+	last.payload = seg.payload;
+	put_seg(&last, true, 1);
+	tun_io_flush(io);
+	return drain();
+}
+
+/* --- writing ------------------------------------------------------------ */
+
+START_TEST(test_bulk_goes_in_large_packets)
+{
+	struct packets_seg seg = flow(_i, 1448);
+
+	tun_io_cork(io);
+	for (uint32_t i = 0; i < 100; i++) {
+		put_next(&seg);
+		drain();
+	}
+	tun_io_flush(io);
+	drain();
+	ck_assert_uint_eq(n_out, 100);
+	/* 45 fit into one. */
+	ck_assert_uint_eq(n_packets, 3);
+	ck_assert_uint_eq(n_large, 3);
+	ck_assert_uint_le(largest, BIG);
+	ck_assert_uint_gt(largest, BIG - 1448);
+	ck_assert_uint_eq(count(WC_tun_packets_out), 100);
+}
+END_TEST
+
+START_TEST(test_segment_of_another_kind_is_not_joined)
+{
+	struct packets_seg seg = flow(_i, 1000), other;
+
+	other = seg;
+	ck_assert_uint_eq(packets_of(3, &seg, &other), 1);
+#define DIFFERENT(field, value) \
+	other = seg;            \
+	other.field = value;    \
+	ck_assert_uint_eq(packets_of(3, &seg, &other), 2)
+	DIFFERENT(src_port, 80);
+	DIFFERENT(dst_port, 80);
+	DIFFERENT(seq, seg.seq + 1);
+	DIFFERENT(seq, seg.seq - 1000);
+	DIFFERENT(ack, 78);
+	DIFFERENT(wnd, 501);
+	DIFFERENT(tos, 2);
+	DIFFERENT(opts, opts[1]);
+	DIFFERENT(opts_len, 0);
+	DIFFERENT(v6, !seg.v6);
+	DIFFERENT(len, 1001);
+	DIFFERENT(len, 0);
+	DIFFERENT(flags, PACKETS_ACK | PACKETS_ECE);
+	DIFFERENT(flags, PACKETS_ACK | PACKETS_CWR);
+	DIFFERENT(flags, PACKETS_ACK | PACKETS_RST);
+	DIFFERENT(flags, PACKETS_ACK | PACKETS_CWR | PACKETS_PSH);
+#undef DIFFERENT
+	ck_assert_uint_eq(n_out, n_in);
+}
+END_TEST
+
+START_TEST(test_last_of_a_large_packet_may_be_short_or_say_more)
+{
+	static const uint8_t more[] = { 0, PACKETS_PSH, PACKETS_FIN,
+					PACKETS_PSH | PACKETS_FIN };
+	struct packets_seg seg = flow(_i, 1000), last;
+
+	for (uint32_t i = 0; i < sizeof(more); i++) {
+		for (uint32_t len = 1; len <= 1000; len += 333) {
+			last = seg;
+			last.flags |= more[i];
+			last.len = len;
+			ck_assert_uint_eq(packets_of(2, &seg, &last), 1);
+		}
+	}
+}
+END_TEST
+
+START_TEST(test_nothing_follows_a_short_or_pushed_segment)
+{
+	struct packets_seg seg = flow(_i, 1000);
+	static const uint8_t flags[] = { PACKETS_ACK, PACKETS_ACK | PACKETS_PSH,
+					 PACKETS_ACK | PACKETS_FIN };
+
+	for (uint32_t i = 0; i < 3; i++) {
+		tun_io_cork(io);
+		put_next(&seg);
+		seg.flags = flags[i];
+		seg.len = i ? 1000 : 999;
+		put_next(&seg);
+		seg.flags = PACKETS_ACK;
+		put_next(&seg);
+		tun_io_flush(io);
+		ck_assert_uint_eq(drain(), 2);
+		seg.len = 1000;
+	}
+}
+END_TEST
+
+/* CWR is the first segment's alone: the kernel would repeat or lose it. */
+START_TEST(test_nothing_follows_a_segment_with_cwr)
+{
+	struct packets_seg seg = flow(_i, 1000);
+
+	tun_io_cork(io);
+	seg.flags |= PACKETS_CWR;
+	put_next(&seg);
+	put_next(&seg);
+	seg.flags = PACKETS_ACK;
+	put_next(&seg);
+	tun_io_flush(io);
+	ck_assert_uint_eq(drain(), 3);
+	ck_assert_uint_eq(n_large, 0);
+}
+END_TEST
+
+START_TEST(test_ece_on_all_is_joined)
+{
+	struct packets_seg seg = flow(_i, 1000);
+
+	seg.flags |= PACKETS_ECE;
+	ck_assert_uint_eq(packets_of(3, &seg, &seg), 1);
+}
+END_TEST
+
+START_TEST(test_what_is_held_leaves_before_what_follows)
+{
+	struct packets_seg seg = flow(_i, 1000), ack = seg;
+
+	ack.len = 0;
+	tun_io_cork(io);
+	put_next(&seg);
+	put_next(&seg);
+	ck_assert_uint_eq(drain(), 0);
+	put_seg(&ack, true, 1);
+	ck_assert_uint_eq(drain(), 2);
+	put_next(&seg);
+	put_icmp(_i, 100);
+	ck_assert_uint_eq(drain(), 2);
+	tun_io_flush(io);
+	ck_assert_uint_eq(drain(), 0);
+}
+END_TEST
+
+START_TEST(test_one_held_segment_is_no_gso_packet)
+{
+	struct packets_seg seg = flow(_i, 1000);
+
+	tun_io_cork(io);
+	put_next(&seg);
+	tun_io_flush(io);
+	ck_assert_uint_eq(drain(), 1);
+	ck_assert_uint_eq(n_large, 0);
+}
+END_TEST
+
+START_TEST(test_uncorked_everything_leaves_at_once)
+{
+	struct packets_seg seg = flow(_i, 1000);
+
+	put_next(&seg);
+	ck_assert_uint_eq(drain(), 1);
+	put_next(&seg);
+	ck_assert_uint_eq(drain(), 1);
+	tun_io_cork(io);
+	put_next(&seg);
+	tun_io_flush(io);
+	ck_assert_uint_eq(drain(), 1);
+	put_next(&seg);
+	ck_assert_uint_eq(drain(), 1);
+}
+END_TEST
+
+START_TEST(test_without_offload_everything_leaves_as_it_is)
+{
+	struct packets_seg seg = flow(_i, 1000);
+
+	close_io();
+	open_io(true, false);
+	tun_io_cork(io);
+	for (uint32_t i = 1; i <= 5; i++) {
+		put_seg(&seg, false, 2);
+		seg.seq += seg.len;
+		ck_assert_uint_eq(drain(), 1);
+	}
+	put_icmp(_i, 10);
+	ck_assert_uint_eq(drain(), 1);
+	tun_io_flush(io);
+	ck_assert_uint_eq(drain(), 0);
+	ck_assert_uint_eq(n_out, 6);
+}
+END_TEST
+
+START_TEST(test_without_a_header_there_is_none)
+{
+	struct packets_seg seg = flow(_i, 1000);
+	uint8_t buf[2048];
+
+	close_io();
+	open_io(false, false);
+	put_seg(&seg, false, 3);
+	ck_assert_int_eq(read(queue[1], buf, sizeof(buf)), expected[0].len);
+	come_out(buf, expected[0].len);
+}
+END_TEST
+
+/* As many pieces as the stack ever emits, for as long as they fit. */
+START_TEST(test_number_of_pieces_is_limited)
+{
+	struct packets_seg seg = flow(_i, 100);
+
+	tun_io_cork(io);
+	for (uint32_t i = 0; i < 100; i++) {
+		put_seg(&seg, true, STACK_EMIT_IOV_MAX - 1);
+		seg.seq += seg.len;
+		seg.payload += seg.len;
+		drain();
+	}
+	tun_io_flush(io);
+	drain();
+	ck_assert_uint_eq(n_out, 100);
+	ck_assert_uint_gt(n_packets, 3);
+	ck_assert_uint_lt(n_packets, 50);
+}
+END_TEST
+
+START_TEST(test_full_queue_drops_and_counts_segments)
+{
+	struct packets_seg seg = flow(_i, 1448);
+	uint64_t out;
+
+	while (!count(WC_tun_write_full)) {
+		ck_assert_uint_lt(n_in, 100000);
+		n_out = n_in; /* not looked at */
+		tun_io_cork(io);
+		put_next(&seg);
+		put_next(&seg);
+		put_next(&seg);
+		tun_io_flush(io);
+		seg.payload = pool;
+	}
+	out = count(WC_tun_packets_out);
+	ck_assert_uint_eq(count(WC_tun_write_full), 3);
+	ck_assert_uint_eq(out + 3, n_in);
+	n_out = n_in;
+	put_next(&seg); /* alone */
+	ck_assert_uint_eq(count(WC_tun_write_full), 4);
+	ck_assert_uint_eq(count(WC_tun_packets_out), out);
+	ck_assert_uint_eq(count(WC_tun_write_errors), 0);
+}
+END_TEST
+
+START_TEST(test_failed_write_is_counted)
+{
+	struct packets_seg seg = flow(_i, 1448);
+
+	signal(SIGPIPE, SIG_IGN);
+	close(queue[1]);
+	tun_io_cork(io);
+	put_next(&seg);
+	put_next(&seg);
+	tun_io_flush(io);
+	ck_assert_uint_eq(count(WC_tun_write_errors), 2);
+	ck_assert_uint_eq(count(WC_tun_packets_out), 0);
+	queue[1] = dup(queue[0]);
+}
+END_TEST
+
+/* --- anything, in any order --------------------------------------------- */
+
+#define FLOWS 4u
+
+static void random_flow(struct packets_seg *seg, uint32_t i)
+{
+	static const uint32_t units[] = { 1, 7, 100, 536, 1448, 8900 };
+
+	*seg = flow(random_below(2), units[random_below(6)]);
+	seg->dst_port = (uint16_t)(1000 + i);
+	seg->seq = random_below(UINT32_MAX);
+	if (random_below(2))
+		seg->opts_len = 0;
+}
+
+/* Changes that last. */
+static void random_change(struct packets_seg *seg)
+{
+	switch (random_below(8)) {
+	case 0:
+		seg->ack += random_below(2000);
+		break;
+	case 1:
+		seg->wnd = (uint16_t)random_below(65536);
+		break;
+	case 2:
+		seg->opts = opts[random_below(2)];
+		break;
+	case 3:
+		seg->tos ^= 2;
+		break;
+	case 4:
+		seg->flags ^= PACKETS_ECE;
+		break;
+	case 5:
+		seg->seq += random_below(3000) - 1500;
+		break;
+	default:
+		random_flow(seg, seg->dst_port - 1000u);
+		break;
+	}
+}
+
+static void random_segment(struct packets_seg *seg)
+{
+	static const uint8_t more[] = { PACKETS_PSH, PACKETS_FIN, PACKETS_CWR,
+					PACKETS_RST,
+					PACKETS_PSH | PACKETS_FIN };
+	struct packets_seg one = *seg;
+
+	if (!random_below(12))
+		random_change(seg), one = *seg;
+	if (!random_below(15))
+		one.len = random_below(one.len + 1);
+	if (!random_below(15))
+		one.flags |= more[random_below(sizeof(more))];
+	if (!random_below(25))
+		one.len = 0;
+	one.payload = pool + random_below(POOL_BYTES - one.len);
+	put_seg(&one, true, 1 + random_below(STACK_EMIT_IOV_MAX - 1));
+	seg->seq += one.len + !!(one.flags & PACKETS_FIN);
+}
+
+START_TEST(test_any_segments_come_out_as_they_went_in)
+{
+	struct packets_seg flows[FLOWS];
+	uint32_t which = 0;
+
+	random_state += (uint64_t)_i * 0x2545f4914f6cdd1d;
+	for (uint32_t i = 0; i < FLOWS; i++)
+		random_flow(&flows[i], i);
+	for (uint32_t round = 0; round < 60; round++) {
+		if (random_below(10))
+			tun_io_cork(io);
+		for (uint32_t n = random_below(200); n > 0; n--) {
+			if (!random_below(10))
+				which = random_below(FLOWS);
+			if (random_below(30))
+				random_segment(&flows[which]);
+			else
+				put_icmp(random_below(2), random_below(1000));
+			drain();
+		}
+		tun_io_flush(io);
+		drain();
+		ck_assert_uint_eq(n_out, n_in);
+	}
+	ck_assert_uint_eq(count(WC_tun_packets_out), n_in);
+	ck_assert_uint_gt(n_large, 100);
+	ck_assert_uint_gt(most_segs, 8);
+	ck_assert_uint_lt(n_packets, n_in * 3 / 4);
+}
+END_TEST
+
+/* --- reading ------------------------------------------------------------ */
+
+/* Put a packet into the queue: len bytes that tell it from others. */
+static void feed(uint8_t tag, uint32_t len, const struct virtio_net_hdr *vnet)
+{
+	static uint8_t buf[VNET + BIG];
+	uint32_t hdr = vnet ? VNET : 0;
+
+	if (vnet)
+		memcpy(buf, vnet, VNET);
+	for (uint32_t i = 0; i < len; i++)
+		buf[hdr + i] = (uint8_t)(tag + i % 251);
+	ck_assert_int_eq(write(queue[1], buf, hdr + len), hdr + len);
+}
+
+static void check_fed(const struct tun_packet *packet, uint8_t tag,
+		      uint32_t len)
+{
+	ck_assert_uint_eq(packet->len, len);
+	ck_assert_uint_eq((uintptr_t)packet->bytes % 16, 0);
+	for (uint32_t i = 0; i < len; i++)
+		if (packet->bytes[i] != (uint8_t)(tag + i % 251))
+			ck_abort_msg("byte %u of packet %u", i, tag);
+}
+
+static const struct virtio_net_hdr plain;
+
+START_TEST(test_what_the_header_says_is_handed_on)
+{
+	static const struct {
+		struct virtio_net_hdr hdr;
+		bool checked;
+		uint16_t unit;
+	} says[] = {
+		{ { 0 }, false, 0 },
+		{ { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM }, true, 0 },
+		{ { .flags = VIRTIO_NET_HDR_F_DATA_VALID }, true, 0 },
+		{ { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		    .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
+		    .gso_size = 1448 },
+		  true,
+		  1448 },
+		{ { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		    .gso_type =
+			    VIRTIO_NET_HDR_GSO_TCPV6 | VIRTIO_NET_HDR_GSO_ECN,
+		    .gso_size = 1220 },
+		  true,
+		  1220 },
+		/* Of no use without a type. */
+		{ { .gso_size = 1448 }, false, 0 },
+	};
+	struct tun_packet packet;
+
+	for (uint32_t i = 0; i < sizeof(says) / sizeof(says[0]); i++) {
+		feed((uint8_t)i, 3000, &says[i].hdr);
+		ck_assert_int_eq(tun_io_read(io, false, &packet), 1);
+		check_fed(&packet, (uint8_t)i, 3000);
+		ck_assert_int_eq(packet.offload.checked, says[i].checked);
+		ck_assert_uint_eq(packet.offload.unit, says[i].unit);
+	}
+	ck_assert_int_eq(tun_io_read(io, false, &packet), 0);
+}
+END_TEST
+
+/* Small ones and large ones in one batch, all still there at its end. */
+START_TEST(test_packets_that_are_kept_stay_as_they_are)
+{
+	static const uint32_t lens[] = { 40, 65535, 1, 64, 1500, 65000, 100 };
+	const uint32_t n = sizeof(lens) / sizeof(lens[0]);
+	struct tun_packet packets[sizeof(lens) / sizeof(lens[0])];
+
+	tun_io_rewind(io);
+	for (uint32_t round = 0; round < 3; round++) {
+		for (uint32_t i = 0; i < n; i++) {
+			feed((uint8_t)(i + round), lens[i], &plain);
+			ck_assert_int_eq(tun_io_read(io, i > 0, &packets[i]),
+					 1);
+		}
+		for (uint32_t i = 0; i < n; i++)
+			check_fed(&packets[i], (uint8_t)(i + round), lens[i]);
+		tun_io_rewind(io);
+	}
+}
+END_TEST
+
+START_TEST(test_place_of_what_is_not_kept_is_taken)
+{
+	struct tun_packet first, packet;
+
+	feed(1, 500, &plain);
+	feed(2, 60000, &plain);
+	feed(3, 700, &plain);
+	ck_assert_int_eq(tun_io_read(io, false, &first), 1);
+	ck_assert_int_eq(tun_io_read(io, false, &packet), 1);
+	ck_assert_ptr_eq(packet.bytes, first.bytes);
+	check_fed(&packet, 2, 60000);
+	ck_assert_int_eq(tun_io_read(io, true, &packet), 1);
+	ck_assert_ptr_ne(packet.bytes, first.bytes);
+	check_fed(&packet, 3, 700);
+	/* Nothing came: the one before keeps its place all the same. */
+	ck_assert_int_eq(tun_io_read(io, true, &packet), 0);
+	feed(4, 10, &plain);
+	ck_assert_int_eq(tun_io_read(io, true, &packet), 1);
+	ck_assert_int_eq(first.bytes[699], (uint8_t)(2 + 699 % 251));
+	tun_io_rewind(io);
+	feed(5, 800, &plain);
+	/* After a rewind there is nothing to be kept. */
+	ck_assert_int_eq(tun_io_read(io, true, &packet), 1);
+	ck_assert_ptr_eq(packet.bytes, first.bytes);
+}
+END_TEST
+
+/* Of largest packets, the next one stays in the queue. */
+START_TEST(test_full_memory_loses_nothing)
+{
+	struct tun_packet packets[64], packet;
+	uint8_t tag = 0, next = 0;
+
+	for (uint32_t batch = 0; batch < 4; batch++) {
+		uint32_t n = 0;
+
+		for (;;) {
+			if (tag - next < 1)
+				feed(tag++, BIG, &plain);
+			ck_assert_uint_lt(n, 64);
+			if (!tun_io_read(io, n > 0, &packets[n]))
+				break;
+			n++;
+			next++;
+		}
+		/* There is one that was not read, and room was for several. */
+		ck_assert_uint_ge(n, 8);
+		ck_assert_int_eq(tag - next, 1);
+		ck_assert_int_eq(tun_io_read(io, true, &packet), 0);
+		for (uint32_t i = 0; i < n; i++)
+			check_fed(&packets[i], (uint8_t)(next - n + i), BIG);
+		tun_io_rewind(io);
+	}
+}
+END_TEST
+
+START_TEST(test_without_offload_a_batch_has_room_for_its_packets)
+{
+	struct tun_packet packets[4], packet;
+
+	for (int vnet = 0; vnet < 2; vnet++) {
+		close_io();
+		open_io(vnet, false);
+		for (uint8_t i = 0; i < 5; i++)
+			feed(i, MTU, vnet ? &plain : NULL);
+		for (uint32_t i = 0; i < 4; i++)
+			ck_assert_int_eq(tun_io_read(io, i > 0, &packets[i]),
+					 1);
+		for (uint8_t i = 0; i < 4; i++) {
+			check_fed(&packets[i], i, MTU);
+			ck_assert_int_eq(packets[i].offload.checked, false);
+			ck_assert_uint_eq(packets[i].offload.unit, 0);
+		}
+		ck_assert_int_eq(tun_io_read(io, true, &packet), 0);
+		tun_io_rewind(io);
+		ck_assert_int_eq(tun_io_read(io, false, &packet), 1);
+		check_fed(&packet, 4, MTU);
+	}
+}
+END_TEST
+
+/* No packet in it: nothing is handed out, and what follows is not lost. */
+START_TEST(test_header_alone_is_no_packet)
+{
+	struct tun_packet packet;
+
+	for (uint32_t len = 1; len <= VNET; len++) {
+		feed(1, len, NULL);
+		feed(2, 100, &plain);
+		ck_assert_int_eq(tun_io_read(io, false, &packet), 0);
+		ck_assert_int_eq(tun_io_read(io, false, &packet), 1);
+		check_fed(&packet, 2, 100);
+	}
+}
+END_TEST
+
+START_TEST(test_failed_read_says_why)
+{
+	struct tun_packet packet;
+	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	ck_assert_int_eq(dup2(fd, queue[0]), queue[0]);
+	close(fd);
+	ck_assert_int_eq(tun_io_read(io, false, &packet), -EBADF);
+}
+END_TEST
+
+UNIT_MAIN("daemon/tun_io",
+	  UNIT_LOOP("writing, IPv4 and IPv6", 2, up, close_io,
+		    test_bulk_goes_in_large_packets,
+		    test_segment_of_another_kind_is_not_joined,
+		    test_last_of_a_large_packet_may_be_short_or_say_more,
+		    test_nothing_follows_a_short_or_pushed_segment,
+		    test_nothing_follows_a_segment_with_cwr,
+		    test_ece_on_all_is_joined,
+		    test_what_is_held_leaves_before_what_follows,
+		    test_one_held_segment_is_no_gso_packet,
+		    test_uncorked_everything_leaves_at_once,
+		    test_without_offload_everything_leaves_as_it_is,
+		    test_without_a_header_there_is_none,
+		    test_number_of_pieces_is_limited,
+		    test_full_queue_drops_and_counts_segments,
+		    test_failed_write_is_counted),
+	  UNIT_LOOP("random", 8, up, close_io,
+		    test_any_segments_come_out_as_they_went_in),
+	  UNIT_CASE("reading", up, close_io,
+		    test_what_the_header_says_is_handed_on,
+		    test_packets_that_are_kept_stay_as_they_are,
+		    test_place_of_what_is_not_kept_is_taken,
+		    test_full_memory_loses_nothing,
+		    test_without_offload_a_batch_has_room_for_its_packets,
+		    test_header_alone_is_no_packet, test_failed_read_says_why))
