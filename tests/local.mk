@@ -348,6 +348,12 @@ tests_unit_daemon_test_sandbox_SOURCES = tests/unit/daemon/test_sandbox.c \
 	tests/unit/daemon/scratch.h
 tests_unit_daemon_test_sandbox_LDADD = $(unit_daemon)
 
+unit_tests += tests/unit/daemon/test_gso_split
+tests_unit_daemon_test_gso_split_SOURCES = \
+	tests/unit/daemon/test_gso_split.c tests/unit/daemon/packets.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_daemon_test_gso_split_LDADD = $(unit_daemon)
+
 unit_tests += tests/unit/daemon/test_tun_io
 tests_unit_daemon_test_tun_io_SOURCES = tests/unit/daemon/test_tun_io.c \
 	tests/unit/daemon/packets.h

@@ -7,6 +7,11 @@
 #include "stack/checksum.h"
 #include "stack/wire.h"
 
+bool gso_split_needed(const struct seg *seg)
+{
+	return seg->kind == SEG_TCP && seg->unit < seg->len;
+}
+
 void gso_split_init(struct gso_split *split, const struct seg *seg)
 {
 	*split = (struct gso_split){

@@ -19,6 +19,9 @@ struct gso_split {
 	uint32_t done; /* payload bytes handed out */
 };
 
+/* Is it several segments in one? */
+bool gso_split_needed(const struct seg *seg);
+
 /* seg: a TCP segment with text, as stack_parse_offload() made it. */
 void gso_split_init(struct gso_split *split, const struct seg *seg);
 

@@ -130,30 +130,34 @@ static void worker_tun_failed(struct worker *w, int err)
 	w->tun_paused = true;
 }
 
-static void worker_hand_over_packet(struct worker *w, const struct seg *seg,
+static void worker_hand_over_packet(struct worker *w, uint32_t to,
 				    const uint8_t *packet, uint32_t len)
 {
-	if (handover_put(w->setup.handover, w->setup.index, seg->worker, packet,
-			 len))
+	if (len <= worker_packet_max(w->setup.limits.mtu) &&
+	    handover_put(w->setup.handover, w->setup.index, to, packet, len))
 		worker_count(w, WC_handover_out, 1);
 	else
 		worker_count(w, WC_handover_full, 1);
 }
 
-/* A large one in pieces: the rings' slots are for packets of the MTU. */
+/*
+ * The rings' slots are for packets of the MTU, and say nothing of offload: the
+ * owner takes what it gets for one segment.
+ */
 static void worker_hand_over(struct worker *w, const struct seg *seg)
 {
-	uint32_t max = worker_packet_max(w->setup.limits.mtu), len;
 	uint8_t buf[WORKER_PACKET_MAX];
 	struct gso_split split;
+	uint32_t len;
 
-	if (seg->packet_len <= max) {
-		worker_hand_over_packet(w, seg, seg->packet, seg->packet_len);
+	if (!gso_split_needed(seg)) {
+		worker_hand_over_packet(w, seg->worker, seg->packet,
+					seg->packet_len);
 		return;
 	}
 	gso_split_init(&split, seg);
-	while ((len = gso_split_next(&split, buf, min_u32(max, sizeof(buf)))))
-		worker_hand_over_packet(w, seg, buf, len);
+	while ((len = gso_split_next(&split, buf, sizeof(buf))))
+		worker_hand_over_packet(w, seg->worker, buf, len);
 }
 
 /* Read a batch. Returns how many packets it has, parsed or not. */
