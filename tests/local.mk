@@ -149,6 +149,11 @@ tests_unit_stack_test_groups_SOURCES = tests/unit/stack/test_groups.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_stack_test_groups_LDADD = $(unit_stack)
 
+unit_tests += tests/unit/stack/test_offload
+tests_unit_stack_test_offload_SOURCES = tests/unit/stack/test_offload.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_offload_LDADD = $(unit_stack)
+
 unit_tests += tests/unit/stack/test_parse
 tests_unit_stack_test_parse_SOURCES = tests/unit/stack/test_parse.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h

@@ -129,8 +129,8 @@ void ack_text(struct conn *c, uint32_t n, const struct seg *seg, bool gap)
 
 	b->rcv_mss =
 		(uint16_t)min_u32(max_u32(b->rcv_mss, seg->unit), UINT16_MAX);
-	if (seg->len % b->rcv_mss)
-		b->rcv_full_run = 0; /* the last of it was not full */
+	if (seg->unit < b->rcv_mss || seg->len % b->rcv_mss)
+		b->rcv_full_run = 0; /* none of it was full, or the last not */
 	else
 		b->rcv_full_run = (uint8_t)min_u32(
 			b->rcv_full_run + seg->len / b->rcv_mss, UINT8_MAX);
