@@ -337,6 +337,24 @@ START_TEST(test_bulk_goes_in_large_packets)
 }
 END_TEST
 
+/* Of eight segments, headers and all, some fit just so, some just do not. */
+START_TEST(test_large_packet_is_no_larger_than_its_length_can_say)
+{
+	for (uint32_t unit = 8170; unit < 8195; unit++) {
+		struct packets_seg seg = flow(_i, unit);
+		bool fits = 8 * unit + (_i ? 72 : 52) <= BIG;
+
+		tun_io_cork(io);
+		for (uint32_t i = 0; i < 8; i++)
+			put_next(&seg);
+		tun_io_flush(io);
+		ck_assert_uint_eq(drain(), fits ? 1 : 2);
+	}
+	ck_assert_uint_le(largest, BIG);
+	ck_assert_uint_gt(largest, BIG - 8);
+}
+END_TEST
+
 START_TEST(test_segment_of_another_kind_is_not_joined)
 {
 	struct packets_seg seg = flow(_i, 1000), other;
@@ -757,6 +775,7 @@ END_TEST
 START_TEST(test_place_of_what_is_not_kept_is_taken)
 {
 	struct tun_packet first, packet;
+	const uint8_t *third;
 
 	feed(1, 500, &plain);
 	feed(2, 60000, &plain);
@@ -771,7 +790,10 @@ START_TEST(test_place_of_what_is_not_kept_is_taken)
 	/* Nothing came: the one before keeps its place all the same. */
 	ck_assert_int_eq(tun_io_read(io, true, &packet), 0);
 	feed(4, 10, &plain);
+	third = packet.bytes;
 	ck_assert_int_eq(tun_io_read(io, true, &packet), 1);
+	ck_assert_int_ge(packet.bytes - third, 700);
+	ck_assert_int_le(packet.bytes - third, 800);
 	ck_assert_int_eq(first.bytes[699], (uint8_t)(2 + 699 % 251));
 	tun_io_rewind(io);
 	feed(5, 800, &plain);
@@ -864,6 +886,7 @@ END_TEST
 UNIT_MAIN("daemon/tun_io",
 	  UNIT_LOOP("writing, IPv4 and IPv6", 2, up, close_io,
 		    test_bulk_goes_in_large_packets,
+		    test_large_packet_is_no_larger_than_its_length_can_say,
 		    test_segment_of_another_kind_is_not_joined,
 		    test_last_of_a_large_packet_may_be_short_or_say_more,
 		    test_nothing_follows_a_short_or_pushed_segment,
