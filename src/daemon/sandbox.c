@@ -25,7 +25,7 @@
  *
  * What it is worth to such a person is limited by the filter: no netlink
  * socket but the open one for links and routes, no socket options of the
- * firewall, no ioctl on devices.
+ * firewall, no ioctl on devices but to turn the TUN's offloads off.
  *
  * What goes with the others: CAP_DAC_OVERRIDE, so a backend's socket and the
  * configuration must be open to the user and the groups that xtcpd runs as,

@@ -39,6 +39,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_tun.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sched.h>
@@ -130,6 +131,7 @@ static const struct sandbox_call sandbox_conditional[] = {
 	{ "mmap2", 1, { NO_FLAGS(2, PROT_EXEC) } },
 	{ "mprotect", 1, { NO_FLAGS(2, PROT_EXEC) } },
 	{ "ioctl", 1, { WHEN(1, FIONREAD) } },
+	{ "ioctl", 1, { WHEN(1, TUNSETOFFLOAD) } }, /* given back without */
 	{ "ioctl", 1, { WHEN(1, TCGETS) } }, /* isatty(): libconfuse's scanner */
 	{ "fcntl", 1, { WHEN(1, F_GETFD) } },
 	{ "fcntl", 1, { WHEN(1, F_SETFD) } },

@@ -31,7 +31,7 @@
  *
  * A device of the name that nobody uses (made with ip-tuntap(8), so that
  * xtcpd could run without CAP_NET_ADMIN for it) is taken over, and given back
- * with the MTU and the state it had.
+ * with the MTU and the state it had, and without offloads.
  */
 #include "daemon/tun.h"
 
@@ -547,8 +547,11 @@ static void tun_take_down(struct tun *tun, uint64_t blackholes)
 {
 	if (tun->routes)
 		tun_remove_routes(tun, tun->routes, false);
-	if (tun->before.index && tun->link.index)
+	if (tun->before.index && tun->link.index) {
 		(void)netlink_link_set(tun->nl, &tun->before);
+		/* Who has it next may not know of large packets. */
+		(void)ioctl(tun->fds[0], TUNSETOFFLOAD, 0);
+	}
 	tun_close_queues(tun);
 	if (blackholes)
 		tun_remove_routes(tun, blackholes, true);

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """What xtcpd captured of itself, as tshark's expert analysis sees it.
 
-xtcpd --pcap writes each packet as the stack got and sent it. On any path
+xtcpd --pcap writes each packet as the stack got and sent it: here without
+offload, as on a wire. On any path
 tshark must find nothing malformed and no bad checksum. On a clean path it must
 find no retransmission, nothing out of order and no lost segment either. On a
 lossy path each retransmission must have a cause, which the log of the link and
@@ -25,6 +26,8 @@ from runner import note
 
 PORT = 7
 OURS = VIP4, VIP6
+# With offload, what never goes over a wire has no checksum, and is not cut.
+WIRE = {"tun": {"xtcp0": {"vip": list(OURS), "offload": False}}}
 RST = b"\1\0\0\0\0\0\0\0"
 
 
@@ -38,7 +41,7 @@ def pcap_file():
 def echo(pcap, group=None, echod=()):
     """xtcpd with a capture, and an echo server. Stopped when left."""
     with Net(), Xtcpd({"echo": {"port": PORT, **(group or {})}},
-                      args=["--pcap", pcap]) as d, \
+                      top=WIRE, args=["--pcap", pcap]) as d, \
             Echod("-p", PORT, *echod, daemon=d):
         wait_attached(d)
         yield d
@@ -192,8 +195,8 @@ def lossy(sends, nbytes, ipv6=False, **link):
     what was sent again is explained, as it is not without the link's log.
     Returns causes and the log."""
     with pcap_file() as pcap:
-        with Path() as path, Servers(path, xtcpd={"args": ["--pcap", pcap]}) \
-                as servers:
+        xtcpd = {"args": ["--pcap", pcap], "top": WIRE}
+        with Path() as path, Servers(path, xtcpd=xtcpd) as servers:
             with path.link(log=True, **link) as impair:
                 r = servers.transfer("deferred", sends == "down", nbytes,
                                      ipv6=ipv6)
