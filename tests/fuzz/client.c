@@ -264,8 +264,9 @@ void client_packet(const uint8_t *packet, uint32_t len)
 
 	FUZZ_SAY("%llu packet of %u bytes", (unsigned long long)world.now_us,
 		 len);
-	if (stack_parse(world.st, packet, len, &seg))
+	if (stack_parse_offload(world.st, packet, len, &world.offload, &seg))
 		stack_input(world.st, &seg, world.now_us);
+	world.offload = (struct seg_offload){ 0 };
 	world_flush();
 }
 
@@ -308,12 +309,17 @@ void client_note(struct world_client *cl, const struct world_seg *seg)
 void client_input(struct world_client *cl, const struct world_seg *seg)
 {
 	static uint8_t packet[WORLD_PACKET_MAX];
+	uint32_t len;
 
 	FUZZ_SAY("%u> flags %x pos %u len %u ack %u wnd %u", cl->port,
 		 seg->flags, seg->seq - (cl->iss + 1), seg->len,
 		 seg->ack - (cl->srv_iss + 1), seg->wnd);
 	client_note(cl, seg);
-	client_packet(packet, client_build(cl, seg, packet));
+	len = client_build(cl, seg, packet);
+	/* What need not be looked at is wrong. */
+	if (world.offload.checked)
+		packet[(cl->v6 ? HDR6 : HDR4) + 16] ^= 0x55;
+	client_packet(packet, len);
 }
 
 void client_connect(struct world_client *cl)

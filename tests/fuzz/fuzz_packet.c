@@ -22,6 +22,7 @@
  *	time		from nothing to weeks
  *	settings	of the group, the pool, the limits
  *	ICMP errors, fragments
+ *	offload		packets of several segments, checksums not looked at
  *
  * Some clients are connected before the first operation. After each the
  * connections' events are taken; what the stack sends is checked packet by
@@ -343,7 +344,10 @@ static void packet_op(struct fuzz_in *in)
 		packet_raw(in);
 		break;
 	case 31:
-		world_rebuild();
+		if (op & 0x20)
+			packet_offload(in, cl);
+		else
+			world_rebuild();
 		break;
 	}
 }

@@ -22,6 +22,8 @@ void packet_segment(struct fuzz_in *in, struct world_client *cl);
 void packet_icmp(struct fuzz_in *in, struct world_client *cl);
 void packet_fragments(struct fuzz_in *in, struct world_client *cl);
 void packet_raw(struct fuzz_in *in);
+/* What a device that offloads says of the next packet; text in one that is large. */
+void packet_offload(struct fuzz_in *in, struct world_client *cl);
 /* A byte to be written over the next packet. */
 void packet_take_poke(struct fuzz_in *in);
 

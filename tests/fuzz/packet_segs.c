@@ -7,6 +7,8 @@
 #include "fuzz/packet.h"
 
 #define PACKET_POKES_MAX 8
+/* Text of a packet that is several segments. */
+#define PACKET_LARGE_MAX 8000u
 
 struct poke {
 	uint8_t at, value;
@@ -18,6 +20,7 @@ static uint32_t n_pokes;
 void packet_segs_reset(void)
 {
 	n_pokes = 0;
+	world.offload = (struct seg_offload){ 0 };
 }
 
 /* --- segments ---------------------------------------------------------- */
@@ -328,6 +331,21 @@ void packet_raw(struct fuzz_in *in)
 	memcpy(packet, bytes, n);
 	client_fix_checksums(packet, (uint32_t)n);
 	client_packet(packet, (uint32_t)n);
+}
+
+void packet_offload(struct fuzz_in *in, struct world_client *cl)
+{
+	static const uint16_t units[] = { 0, 1, 100, 536, 1000, 1440 };
+	uint8_t how = fuzz_u8(in);
+
+	world.offload.checked = how & 1;
+	world.offload.unit = (how >> 4) < 6 ? units[how >> 4] : fuzz_u16(in);
+	FUZZ_SAY("%u: offload checked %u unit %u", cl->port, how & 1,
+		 world.offload.unit);
+	if (how & 2)
+		return; /* of whatever comes next */
+	client_send(cl, fuzz_u16(in) % (PACKET_LARGE_MAX + 1),
+		    how & 4 ? TH_PSH : 0);
 }
 
 void packet_take_poke(struct fuzz_in *in)

@@ -26,7 +26,7 @@
 #define WORLD_CLIENTS 6u
 #define WORLD_PORT 5222u
 #define WORLD_GROUP 1u
-#define WORLD_PACKET_MAX 4096u
+#define WORLD_PACKET_MAX 8192u
 /* The stack's clock at the start; at SEQ_WRAP its numbers are about to wrap. */
 #define WORLD_START_US UINT64_C(1000000)
 
@@ -70,6 +70,7 @@ struct world {
 	bool i1; /* nothing may be acknowledged before the application did */
 	bool own_replies; /* reply bytes and acknowledgements are not the target's */
 	uint32_t emitted; /* packets since world_up() */
+	struct seg_offload offload; /* what the device says of the next packet */
 };
 
 extern struct world world;
