@@ -4,6 +4,7 @@
  * queue: what comes in on the wrong queue is handed over and answered.
  */
 #include <errno.h>
+#include <linux/virtio_net.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -26,6 +27,7 @@ static int tun[WORKERS][2];
 static struct mailbox box;
 static struct event_base *base;
 static struct inquirer inquirer;
+static bool offload; /* what up() makes next */
 
 static void up(void)
 {
@@ -36,7 +38,11 @@ static void up(void)
 		.tx_bytes = 1 << 20,
 	};
 	const struct group_setup group = {
-		.stack = { .id = 1, .port = RIG_PORT, .vip_mask = UINT64_MAX },
+		.stack = { .id = 1,
+			   .port = RIG_PORT,
+			   .vip_mask = UINT64_MAX,
+			   .ack = offload ? STACK_ACK_IMMEDIATE
+					  : STACK_ACK_DEFERRED },
 		.name = "test",
 	};
 	static const uint8_t vip[4] = { 192, 0, 2, 10 };
@@ -52,6 +58,8 @@ static void up(void)
 			.n_workers = WORKERS,
 			.arena = &arena,
 			.handover = handover,
+			.tun_vnet = offload,
+			.tun_offload = offload,
 		};
 
 		stack_limits_init(&setup.limits, 1500);
@@ -72,8 +80,15 @@ static void up(void)
 				      .n_workers = WORKERS };
 }
 
+static void up_offload(void)
+{
+	offload = true;
+	up();
+}
+
 static void down(void)
 {
+	offload = false;
 	for (uint32_t i = 0; i < WORKERS; i++)
 		worker_stop(workers[i]);
 	mailbox_run(&box, NULL);
@@ -161,6 +176,97 @@ START_TEST(test_packets_of_others_are_handed_over)
 	ck_assert_uint_eq(
 		counter_get(&workers[0]->st->counters[SC_frag_reassembled]),
 		_i ? CLIENTS : 0);
+}
+END_TEST
+
+/* --- several segments in one packet ------------------------------------- */
+
+/* A segment of the client's into queue 0; unit: 0, or it is a large packet. */
+static void put_large(const struct rig_client *cl, uint8_t flags, uint32_t len,
+		      uint16_t unit)
+{
+	static const uint8_t text[4096];
+	const struct virtio_net_hdr vnet = {
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.gso_type = unit ? VIRTIO_NET_HDR_GSO_TCPV4
+				 : VIRTIO_NET_HDR_GSO_NONE,
+		.gso_size = unit,
+	};
+	uint8_t buf[sizeof(vnet) + 8192];
+
+	memcpy(buf, &vnet, sizeof(vnet));
+	put(buf,
+	    sizeof(vnet) + rig_build(cl,
+				     &(struct rig_seg){ .flags = flags,
+							.seq = cl->snd_nxt,
+							.ack = cl->rcv_nxt,
+							.data = text,
+							.len = len,
+							.syn_options = flags &
+								       TH_SYN },
+				     buf + sizeof(vnet)));
+}
+
+/* Wait for a segment of a connection; it follows what that says. Returns the queue. */
+static uint32_t take_answer(struct rig_client *cl, uint32_t *ret_ack)
+{
+	struct pollfd pfds[WORKERS] = { { tun[0][1], POLLIN, 0 },
+					{ tun[1][1], POLLIN, 0 } };
+	const uint32_t hdr = sizeof(struct virtio_net_hdr);
+	uint8_t buf[2048], *tcp = buf + hdr + 20;
+	uint32_t from;
+
+	do { /* others' SYN-ACKs may come again */
+		ck_assert_int_gt(poll(pfds, WORKERS, 10000), 0);
+		from = pfds[0].revents ? 0 : 1;
+		ck_assert_int_ge(read(tun[from][1], buf, sizeof(buf)),
+				 hdr + 40);
+	} while (be16_load(tcp + 2) != cl->port);
+	ck_assert_uint_eq(buf[0], VIRTIO_NET_HDR_F_NEEDS_CSUM);
+	if (tcp[13] & TH_SYN)
+		cl->rcv_nxt = be32_load(tcp + 4) + 1;
+	*ret_ack = be32_load(tcp + 8);
+	return from;
+}
+
+static uint64_t handed_over(void)
+{
+	return counter_get(&workers[0]->gs.counters[WC_handover_out]);
+}
+
+/* Its segments are, one by one: the size of each is known to the owner. */
+START_TEST(test_large_packet_of_another_is_handed_over_in_segments)
+{
+	/* Larger than the MTU, and not. */
+	static const struct {
+		uint32_t len, unit, segs;
+	} sends[] = { { 3500, 1000, 4 }, { 600, 300, 2 }, { 1001, 1000, 2 } };
+	struct rig_client cl;
+	uint16_t port = 1000;
+	uint64_t before, total = 2; /* SYN, ACK */
+	uint32_t ack;
+
+	do {
+		rig_client(&cl, port++);
+		cl.snd_nxt = cl.iss;
+		put_large(&cl, TH_SYN, 0, 0);
+	} while (take_answer(&cl, &ack) == 0);
+	cl.snd_nxt++;
+	put_large(&cl, TH_ACK, 0, 0);
+	for (uint32_t i = 0; i < sizeof(sends) / sizeof(sends[0]); i++) {
+		while (counter_get(&workers[1]->gs.counters[WC_handover_in]) <
+		       total)
+			sched_yield();
+		total += sends[i].segs;
+		before = handed_over();
+		put_large(&cl, TH_ACK | TH_PSH, sends[i].len,
+			  (uint16_t)sends[i].unit);
+		cl.snd_nxt += sends[i].len;
+		do
+			take_answer(&cl, &ack);
+		while (ack != cl.snd_nxt);
+		ck_assert_uint_eq(handed_over() - before, sends[i].segs);
+	}
 }
 END_TEST
 
@@ -275,6 +381,8 @@ END_TEST
 UNIT_MAIN("daemon/worker",
 	  UNIT_LOOP("handover", 2, up, down,
 		    test_packets_of_others_are_handed_over),
+	  UNIT_CASE("offload", up_offload, down,
+		    test_large_packet_of_another_is_handed_over_in_segments),
 	  UNIT_CASE("all", up, down, test_workers_answer_inquiries,
 		    test_cancelled_inquiry_is_done_with_what_there_is,
 		    test_inquiry_that_reached_nobody_is_done_and_freed))
