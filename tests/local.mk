@@ -236,6 +236,9 @@ tests_unit_daemon_test_mailbox_LDADD = $(unit_daemon)
 unit_tests += tests/unit/daemon/test_handover
 tests_unit_daemon_test_handover_LDADD = $(unit_daemon)
 
+unit_tests += tests/unit/daemon/test_tun_steer
+tests_unit_daemon_test_tun_steer_LDADD = $(unit_daemon)
+
 unit_tests += tests/unit/daemon/test_worker
 tests_unit_daemon_test_worker_SOURCES = tests/unit/daemon/test_worker.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h

@@ -152,6 +152,9 @@ static int arena_header_fill(struct arena_header *header,
 	if (getrandom(header->secret, sizeof(header->secret), 0) !=
 	    sizeof(header->secret))
 		return -EIO;
+	if (getrandom(header->worker_keys, sizeof(header->worker_keys), 0) !=
+	    sizeof(header->worker_keys))
+		return -EIO;
 	return 0;
 }
 

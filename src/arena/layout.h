@@ -25,9 +25,11 @@
 #include <stdint.h>
 
 #define ARENA_MAGIC UINT64_C(0x3141544350434158)
-#define ARENA_VERSION 3u
+#define ARENA_VERSION 4u
 #define ARENA_VIPS_MAX 64
 #define ARENA_WORKERS_MAX 64
+/* tuple_worker()'s: one for each word that it hashes, and a constant. */
+#define ARENA_WORKER_KEYS 6
 /* As the stack's groups and their streams: rec.group, rec.slot. */
 #define ARENA_GROUPS_MAX 1024u
 #define ARENA_SLOTS 256u
@@ -430,8 +432,9 @@ struct arena_header {
 	uint32_t tx_chunks_per_shard;
 	uint32_t pad;
 	uint64_t secret[4]; /* keys: [0,1] index hash, [2,3] ISN and timestamps */
+	uint64_t worker_keys[ARENA_WORKER_KEYS];
 	uint64_t check; /* hash of all before it */
-	uint8_t pad2[32];
+	uint8_t pad2[48];
 
 	struct arena_shard shards[ARENA_WORKERS_MAX];
 	struct arena_vip vips[ARENA_VIPS_MAX];

@@ -73,8 +73,7 @@ static bool recover_rec(const struct shard *sh, uint32_t ri)
 	    (r->block != NIL && r->block >= sh->n_recs))
 		return false;
 	shard_rec_tuple(sh, ri, &tuple);
-	return tuple_worker(tuple_hash(header, &tuple), header->workers) ==
-	       sh->worker;
+	return tuple_worker(header, &tuple, header->workers) == sh->worker;
 }
 
 /*

@@ -74,6 +74,33 @@ uint64_t tuple_hash(const struct arena_header *header,
 	return siphash13_u64x5(&key, a, b, ports, 0, 0);
 }
 
+/*
+ * The finalizer of MurmurHash3 (A. Appleby), a bijection. A sum that is linear
+ * puts successive ports of one address at equal distances, and so a few of
+ * them into one worker if the key is unlucky; this ends that.
+ */
+static uint32_t tuple_mix(uint32_t h)
+{
+	h = (h ^ h >> 16) * TUPLE_MIX_1;
+	h = (h ^ h >> 13) * TUPLE_MIX_2;
+	return h ^ h >> 16;
+}
+
+uint32_t tuple_worker(const struct arena_header *header,
+		      const struct tuple *tuple, uint32_t workers)
+{
+	const uint64_t *k = header->worker_keys;
+	uint64_t sum = k[0] + k[5] * tuple->remote_port;
+
+	if (workers == 1)
+		return 0;
+	for (uint32_t i = 0; i < (tuple->v6 ? 4 : 1); i++)
+		sum += k[1 + i] * be32_load(&tuple->remote[4 * i]);
+	return (uint32_t)((uint64_t)tuple_mix((uint32_t)(sum >> 32)) *
+				  workers >>
+			  32);
+}
+
 struct shard_key {
 	const struct shard *sh;
 	const struct tuple *tuple;

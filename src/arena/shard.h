@@ -60,15 +60,36 @@ int shard_init(struct shard *sh, const struct arena *arena, uint32_t i,
 	       uint64_t now_us);
 void shard_fini(struct shard *sh);
 
-/* Keyed hash of a tuple: low half for the index, high half picks the worker. */
+/* Of tuple_mix(). */
+#define TUPLE_MIX_1 UINT32_C(0x85ebca6b)
+#define TUPLE_MIX_2 UINT32_C(0xc2b2ae35)
+
+/* Keyed hash of a tuple; the low half is for the index. */
 uint64_t tuple_hash(const struct arena_header *header,
 		    const struct tuple *tuple);
 
-/* Which worker owns a hash. */
-static inline uint32_t tuple_worker(uint64_t hash, uint32_t workers)
-{
-	return (uint32_t)(((hash >> 32) * workers) >> 32);
-}
+/*
+ * Which of the workers owns a tuple:
+ *
+ *	sum = k[0] + sum over i < 4 of k[1 + i] * (word i of remote)
+ *	      + k[5] * remote_port, modulo 2^64
+ *	worker = tuple_mix(sum >> 32) * workers >> 32
+ *
+ * Words are 32 bits in network byte order; an IPv4 address is the first, the
+ * others are 0. The device's steering program (tun_steer.h) computes the same
+ * of what stands at fixed places in a packet: so it is not tuple_hash().
+ *
+ * With uniform 64-bit keys (even ones, too) the upper 33 bits of such a sum are
+ * strongly universal, that is pairwise independent: O. Kaser and D. Lemire,
+ * "Strongly universal string hashing is fast" (Computer Journal 57, 2014),
+ * MULTILINEAR. A bijection of them is so, too. So whatever tuples somebody
+ * chooses without knowing the keys, two of them share a worker with probability
+ * 1 / workers. It is no PRF: who learns the workers of many tuples could solve
+ * for the keys. With them he can have all his connections in one worker, and
+ * so overload that; nothing else depends on them.
+ */
+uint32_t tuple_worker(const struct arena_header *header,
+		      const struct tuple *tuple, uint32_t workers);
 
 /* Have fetched what shard_find() will look at; the index slot should be there. */
 static inline void shard_prefetch(const struct shard *sh, uint64_t hash)

@@ -17,6 +17,7 @@ static const struct print_field info_fields[] = {
 	{ "version", "version", PRINT_TEXT },
 	{ "up for", "uptime_ms", PRINT_MS },
 	{ "sandbox", "sandbox", PRINT_TEXT },
+	{ "queues chosen by", "steering", PRINT_TEXT },
 	{ "workers", "workers.answered", PRINT_NUMBER },
 	{ "workers that are silent", "workers.silent", PRINT_NUMBER },
 	{ "connections established", "connections.established", PRINT_NUMBER },

@@ -30,6 +30,8 @@ struct conf_ip {
 	uint8_t bytes[16]; /* IPv4: the first four */
 };
 
+enum conf_steering { CONF_STEERING_AUTO, CONF_STEERING_KERNEL };
+
 struct conf_tun {
 	char name[16]; /* interface name */
 	struct conf_ip vips[CONF_VIPS_MAX];
@@ -37,6 +39,7 @@ struct conf_tun {
 	uint32_t n_vips;
 	uint32_t mtu; /* bytes, 1280..65535 */
 	bool offload;
+	enum conf_steering steering;
 };
 
 struct conf_socket {

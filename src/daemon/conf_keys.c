@@ -15,6 +15,7 @@ static const char *const balance_names[] = { "sticky", "any", "least", NULL };
 static const char *const congestion_names[] = { "cubic", "reno", NULL };
 static const char *const cookies_names[] = { "auto", "always", "never", NULL };
 static const char *const loss_names[] = { "redeliver", "reset", NULL };
+static const char *const steering_names[] = { "auto", "kernel", NULL };
 
 static_assert(CONF_COOKIES_AUTO == 0 && CONF_COOKIES_ALWAYS == 1 &&
 		      CONF_COOKIES_NEVER == 2 && CONF_ACCEPT_AUTO == 0 &&
@@ -23,7 +24,8 @@ static_assert(CONF_COOKIES_AUTO == 0 && CONF_COOKIES_ALWAYS == 1 &&
 		      CONF_BALANCE_STICKY == 0 && CONF_BALANCE_ANY == 1 &&
 		      CONF_BALANCE_LEAST == 2 && CONF_CONGESTION_CUBIC == 0 &&
 		      CONF_CONGESTION_RENO == 1 && CONF_LOSS_REDELIVER == 0 &&
-		      CONF_LOSS_RESET == 1,
+		      CONF_LOSS_RESET == 1 &&
+		      CONF_STEERING_AUTO == 0 && CONF_STEERING_KERNEL == 1,
 	      "names are indexed by value");
 
 /* Longest time-out: 31 days, far from the end of 32 bits of milliseconds. */
@@ -120,6 +122,9 @@ const struct conf_key conf_keys[] = {
 	    "1500", "bytes", RESTART, NULL, "largest IP packet"),
 	KEY(TUN(offload), "offload", BOOL, 0, 1,
 	    "true", NULL, RESTART, NULL, "let the kernel segment and checksum"),
+	KEY(TUN(steering), "steering", ENUM, 0, 0,
+	    "auto", NULL, RESTART, steering_names,
+	    "who chooses the queue of a packet, with more than one worker"),
 
 	SOCKET_KEYS(CONF_SEC_CONTROL, "/run/xtcpd/control.sock", "xtcpctl connects"),
 	SOCKET_KEYS(CONF_SEC_ATTACH, "/run/xtcpd/attach.sock", "applications attach"),

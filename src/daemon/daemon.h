@@ -54,6 +54,7 @@ struct daemon {
 	int lock_fd;
 	struct arena arena;
 	struct tun *tun;
+	bool steered; /* its queues are chosen by our program */
 	struct handover *handover;
 	struct worker *workers[ARENA_WORKERS_MAX];
 	uint32_t n_workers;

@@ -110,7 +110,9 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/tun_io.c \
 	src/daemon/tun_io.h \
 	src/daemon/tun_adopt.c \
-	src/daemon/tun_adopt.h
+	src/daemon/tun_adopt.h \
+	src/daemon/tun_steer.c \
+	src/daemon/tun_steer.h
 
 # What a program links to have the whole daemon, in the order of the layers.
 daemon_libs = \

@@ -133,6 +133,8 @@ static const struct sandbox_call sandbox_conditional[] = {
 	{ "ioctl", 1, { WHEN(1, FIONREAD) } },
 	{ "ioctl", 1, { WHEN(1, TUNSETOFFLOAD) } }, /* given back without */
 	{ "ioctl", 1, { WHEN(1, TCGETS) } }, /* isatty(): libconfuse's scanner */
+	/* the end; there is no program but none, as bpf() is fatal */
+	{ "ioctl", 1, { WHEN(1, TUNSETSTEERINGEBPF) } },
 	{ "fcntl", 1, { WHEN(1, F_GETFD) } },
 	{ "fcntl", 1, { WHEN(1, F_SETFD) } },
 	{ "fcntl", 1, { WHEN(1, F_GETFL) } },

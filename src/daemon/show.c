@@ -111,6 +111,7 @@ struct json_object *show_info(const struct show_input *in)
 	show_text(obj, "version", PACKAGE_VERSION);
 	show_number(obj, "uptime_ms", in->view->uptime_ms(in->view->self));
 	show_text(obj, "sandbox", in->view->sandbox(in->view->self));
+	show_text(obj, "steering", in->view->steering(in->view->self));
 	workers = show_inside(obj, "workers");
 	show_number(workers, "answered", t->answered);
 	show_number(workers, "silent", t->silent);

@@ -156,6 +156,8 @@ struct workers_view {
 	const struct arena_header *(*arena)(void *self);
 	/* Packets for us that the device had no room for. */
 	uint64_t (*device_dropped)(void *self);
+	/* Who chooses the queue of a packet: "ebpf", "kernel", "none" (one queue). */
+	const char *(*steering)(void *self);
 };
 
 #endif

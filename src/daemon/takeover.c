@@ -47,6 +47,7 @@
 #include "base/log.h"
 #include "daemon/supervise.h"
 #include "daemon/tun.h"
+#include "daemon/tun_steer.h"
 
 void daemon_path(const struct daemon *d, const char *name,
 		 char ret_path[DAEMON_PATH_MAX])
@@ -266,14 +267,32 @@ void daemon_arena_fini(struct daemon *d)
 
 /* --- the device -------------------------------------------------------- */
 
+/* A device that was taken over may have an earlier process's program. */
+static void takeover_steer(struct daemon *d)
+{
+	const struct arena_header *header = d->arena.header;
+	int fd = tun_queue(d->tun, 0);
+
+	if (header->workers > 1 && d->conf->tun.steering == CONF_STEERING_AUTO)
+		d->steered = tun_steer_on(fd, d->conf->tun.name, header) == 0;
+	else
+		tun_steer_off(fd);
+}
+
 int daemon_tun_init(struct daemon *d)
 {
-	return tun_open(&d->tun, &d->conf->tun, d->arena.header->workers,
-			d->kept ? d->store : NULL);
+	int err = tun_open(&d->tun, &d->conf->tun, d->arena.header->workers,
+			   d->kept ? d->store : NULL);
+
+	if (!err)
+		takeover_steer(d);
+	return err;
 }
 
 void daemon_tun_fini(struct daemon *d)
 {
+	if (d->steered && d->end != DAEMON_END_KEEP)
+		tun_steer_off(tun_queue(d->tun, 0));
 	switch (d->end) {
 	case DAEMON_END_KEEP:
 		tun_keep(d->tun);

@@ -253,6 +253,15 @@ static uint64_t view_device_dropped(void *self)
 	return tun_dropped(d->conf->tun.name);
 }
 
+static const char *view_steering(void *self)
+{
+	const struct daemon *d = self;
+
+	if (d->arena.header->workers == 1)
+		return "none";
+	return d->steered ? "ebpf" : "kernel";
+}
+
 void daemon_view_init(struct daemon *d)
 {
 	d->view = (struct workers_view){
@@ -269,5 +278,6 @@ void daemon_view_init(struct daemon *d)
 		.sandbox = view_sandbox,
 		.arena = view_arena,
 		.device_dropped = view_device_dropped,
+		.steering = view_steering,
 	};
 }

@@ -523,7 +523,8 @@ bool stack_parse_offload(struct stack *st, const uint8_t *packet, size_t len,
 	if (ret_seg->kind == SEG_ICMP)
 		return true;
 	ret_seg->hash = tuple_hash(st->header, &ret_seg->tuple);
-	ret_seg->worker = tuple_worker(ret_seg->hash, st->workers);
+	ret_seg->worker =
+		tuple_worker(st->header, &ret_seg->tuple, st->workers);
 	if (ret_seg->worker == st->sh->worker)
 		index_prefetch(&st->sh->index, (uint32_t)ret_seg->hash);
 	return true;

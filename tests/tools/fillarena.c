@@ -103,7 +103,8 @@ static int fill_one(struct fill *f, uint32_t i)
 
 	memcpy(tuple.remote, &address, sizeof(address));
 	hash = tuple_hash(f->arena.header, &tuple);
-	sh = &f->shards[tuple_worker(hash, f->arena.header->workers)];
+	sh = &f->shards[tuple_worker(f->arena.header, &tuple,
+				     f->arena.header->workers)];
 	ri = shard_rec_new(sh, &tuple, hash);
 	if (ri == NIL)
 		return -ENOSPC;

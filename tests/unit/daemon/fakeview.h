@@ -287,6 +287,12 @@ static inline uint64_t fake_device_dropped(void *self)
 	return 77;
 }
 
+static inline const char *fake_steering(void *self)
+{
+	(void)self;
+	return "ebpf";
+}
+
 static inline void fake_init(struct fake_view *f, struct event_base *base)
 {
 	*f = (struct fake_view){
@@ -298,7 +304,8 @@ static inline void fake_init(struct fake_view *f, struct event_base *base)
 		.view = { f, fake_snapshot, fake_close_conn, fake_set_duty,
 			  fake_drain_group, fake_reload, fake_settle, fake_conf,
 			  fake_uptime_ms, fake_arena_resident_bytes,
-			  fake_sandbox, fake_arena, fake_device_dropped },
+			  fake_sandbox, fake_arena, fake_device_dropped,
+			  fake_steering },
 	};
 	f->conf.pools = &f->pool;
 	f->conf.n_pools = 1;

@@ -81,6 +81,7 @@ START_TEST(test_conf_defaults_are_those_of_the_manual)
 	ck_assert_uint_eq(c->syn_cookies_above, 50);
 	ck_assert_uint_eq(c->tun.mtu, 1500);
 	ck_assert(c->tun.offload);
+	ck_assert_int_eq(c->tun.steering, CONF_STEERING_AUTO);
 	ck_assert_str_eq(c->control.path, "/run/xtcpd/control.sock");
 	ck_assert_str_eq(c->attach.path, "/run/xtcpd/attach.sock");
 	ck_assert_uint_eq(c->control.mode, 0660);
@@ -120,7 +121,7 @@ static const char full[] =
 	"syn-cookies = never syn-cookies-above = 7\n"
 	"/* the\n device */ tun \"tun7\" {\n"
 	"  vip = {\"192.0.2.10\",\n\t\"2001:db8::10\"}\n"
-	"  mtu = 9000 offload = no\n"
+	"  mtu = 9000 offload = no steering = kernel\n"
 	"}\n"
 	"control { socket = \"/c.sock\" mode = 0600 group = \"root\" }\n"
 	"attach { socket = /a.sock mode = \"0666\" group = root }\n"
@@ -161,6 +162,7 @@ START_TEST(test_conf_every_key_is_taken)
 	ck_assert_mem_eq(c->tun.vips[1].bytes, "\x20\1\x0d\xb8", 4);
 	ck_assert_uint_eq(c->tun.mtu, 9000);
 	ck_assert(!c->tun.offload);
+	ck_assert_int_eq(c->tun.steering, CONF_STEERING_KERNEL);
 	ck_assert_str_eq(c->control.path, "/c.sock");
 	ck_assert_uint_eq(c->control.mode, 0600);
 	ck_assert_uint_eq(c->control.gid, 0);

@@ -17,6 +17,7 @@ START_TEST(test_control_show_info_has_the_names_of_the_contract)
 
 	ck_assert_str_ne(text(r, "version"), "");
 	ck_assert_int_eq(number(r, "uptime_ms"), 12345);
+	ck_assert_str_eq(text(r, "steering"), "ebpf");
 	ck_assert_int_eq(number(r, "connections.established"), 201);
 	ck_assert_int_eq(number(r, "connections.active"), 20);
 	ck_assert_int_eq(number(r, "connections.half_open"), 4);
