@@ -70,6 +70,7 @@ EXTRA_DIST += \
 	tests/net/test_overload.py \
 	tests/net/test_referee.py \
 	tests/net/test_reload.py \
+	tests/net/test_steering.py \
 	tests/net/test_systemd.py \
 	tests/net/test_tshark.py \
 	tests/packet/client.py \
