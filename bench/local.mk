@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: BSD-2-Clause
+
+# What bench/run runs; tests/net/test_bench.py, too.
+check_PROGRAMS += \
+	bench/blaster \
+	bench/echoload \
+	bench/echosrv \
+	bench/reflector
+
+bench_blaster_SOURCES = bench/blaster.c bench/common.h bench/tunfd.h
+bench_echoload_SOURCES = bench/echoload.c bench/common.h
+bench_echosrv_SOURCES = bench/echosrv.c bench/common.h
+bench_reflector_SOURCES = bench/reflector.c bench/common.h bench/tunfd.h
