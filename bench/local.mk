@@ -11,3 +11,8 @@ bench_blaster_SOURCES = bench/blaster.c bench/common.h bench/tunfd.h
 bench_echoload_SOURCES = bench/echoload.c bench/common.h
 bench_echosrv_SOURCES = bench/echosrv.c bench/common.h
 bench_reflector_SOURCES = bench/reflector.c bench/common.h bench/tunfd.h
+
+# For callgrind: bench/instructions.
+check_PROGRAMS += bench/exchange
+bench_exchange_SOURCES = bench/exchange.c
+bench_exchange_LDADD = $(daemon_libs)
