@@ -7,11 +7,13 @@ which compares every byte.
 
 import contextlib
 import json
+import tempfile
+from pathlib import Path
 
 from measure import (
-    BUILD, VIP4, Missing, cpu_s, machine_busy_s, middle, ratio, run, turns)
+    BUILD, VIP4, Missing, cpu_s, machine_busy_s, middle, need, ratio, run,
+    turns)
 from harness import Process, Tool, Xtcpd, wait_attached
-import peers
 from peers import HAPROXY, LO, answers
 
 GROUP_PORT, KERNEL_PORT, HAPROXY_PORT = 5001, 5002, 5003
@@ -23,20 +25,12 @@ class Bulkd(Tool):
 
 @contextlib.contextmanager
 def haproxy_before(server_port):
-    program = peers.need("haproxy", "haproxy")
-    peers.PORTS["bulk"], peers.FRONT["bulk"] = server_port, HAPROXY_PORT
-    with contextlib.ExitStack() as stack:
-        yield stack.enter_context(in_front(program))
-
-
-@contextlib.contextmanager
-def in_front(program):
-    import tempfile
-    from pathlib import Path
+    program = need("haproxy", "haproxy")
     with tempfile.TemporaryDirectory() as path:
-        Path(f"{path}/conf").write_text(HAPROXY.format(
-            lo=LO, front=HAPROXY_PORT, back=KERNEL_PORT, maxconn=100))
-        with Process(program, "-db", "-f", f"{path}/conf") as proxy:
+        conf = Path(path) / "conf"
+        conf.write_text(HAPROXY.format(lo=LO, front=HAPROXY_PORT,
+                                       back=server_port, maxconn=100))
+        with Process(program, "-db", "-f", conf) as proxy:
             answers(HAPROXY_PORT)
             yield proxy
 

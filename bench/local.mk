@@ -16,3 +16,14 @@ bench_reflector_SOURCES = bench/reflector.c bench/common.h bench/tunfd.h
 check_PROGRAMS += bench/exchange
 bench_exchange_SOURCES = bench/exchange.c
 bench_exchange_LDADD = $(daemon_libs)
+
+EXTRA_DIST += \
+	bench/bulk.py \
+	bench/instructions \
+	bench/measure.py \
+	bench/peers.py \
+	bench/plot \
+	bench/run \
+	bench/scale.py \
+	bench/wall.py \
+	tests/net/test_bench.py

@@ -140,12 +140,13 @@ def machine():
 
 # --- programs
 
-def need(program, package, hint=""):
-    """Where a program is; Missing says which package has it."""
-    path = shutil.which(program) or shutil.which(program, path="/usr/sbin")
+def need(program, package):
+    """Where a program is; Missing says which package has it. The system's own
+    programs are not in everyone's PATH; XTCP_BENCH_SBIN says where else."""
+    path = shutil.which(program) or shutil.which(
+        program, path=os.environ.get("XTCP_BENCH_SBIN", "/usr/sbin"))
     if not path:
-        raise Missing(f"{program} is not installed: Debian package {package}"
-                      f"{hint}")
+        raise Missing(f"{program} is not installed: Debian package {package}")
     return path
 
 

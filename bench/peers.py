@@ -28,6 +28,8 @@ from harness import Process, connect, wait_for
 LO = "127.0.0.1"
 PORTS = {"plain": 7001, "haproxy": 7002, "nginx": 7003}  # echosrv's
 FRONT = {"haproxy": 8002, "nginx": 8003}
+# Processors that others keep busy, from which on the machine's sum is no use.
+BUSY = 0.1
 STREAM_MODULE = "/usr/lib/nginx/modules/ngx_stream_module.so"
 
 HAPROXY = """\
@@ -205,6 +207,7 @@ def load_round(peer, clients, ms, seed):
     us = {f"{k}_us": (cpu_s(p.pid) - before[k]) * 1e6 / n
           for k, p in pids if p}
     return {"proxy_us": None, **us, "machine_us": busy * 1e6 / n,
+            "all_us": sum(us.values()),
             "per_s": r["in_time"] / r["seconds"], "p99_us": r["p99_us"],
             "p50_us": r["p50_us"], "messages": r["messages"], "idle": idle,
             "lost": r["lost"] + r["mismatches"] + r["failed"]}
@@ -233,10 +236,10 @@ def measure_peers(options, n):
 
 def row_of(rounds, memory, name):
     row = {k: middle(rounds, name, k) for k in (
-        "proxy_us", "backend_us", "machine_us", "per_s", "p50_us", "p99_us")}
-    if row["proxy_us"] is not None:
-        # microseconds per message are seconds per million
-        row["proxy_s_per_million"] = row["proxy_us"]
+        "proxy_us", "backend_us", "all_us", "machine_us", "per_s", "p50_us",
+        "p99_us")}
+    # microseconds per message are seconds per million
+    row["proxy_s_per_million"] = row["proxy_us"]
     row.update(who=name, **memory[name])
     row["lost"] = memory[name]["not_connected"] + sum(
         r["lost"] for r in rounds if r["who"] == name)
@@ -250,9 +253,12 @@ def report(rounds, memory, missing, n, active, size):
             figures.append([
                 f"messages per proxy CPU-second against {name}, {n:,}",
                 ratio(rounds, name, "xtcpd", "proxy_us"), ">=", 4.0, "x"])
+    idle = median([r["idle"] for r in rounds])
+    # what others do in between spoils the machine's sum, not the processes'
+    key = "machine_us" if idle <= BUSY else "all_us"
     figures.append([
         f"machine CPU per exchange against the plain server, {n:,}",
-        ratio(rounds, "xtcpd", "plain", "machine_us"), "<=", 1.0, "x"])
+        ratio(rounds, "xtcpd", "plain", key), "<=", 1.0, "x"])
     if "haproxy" in memory and n >= 1000:
         figures.append([
             f"idle memory per connection against HAProxy + kernel, {n:,}",
@@ -261,14 +267,16 @@ def report(rounds, memory, missing, n, active, size):
     rows = [row_of(rounds, memory, name) for name in memory]
     return {
         "connections": n, "rounds": rounds, "memory": memory,
-        "columns": ["who", "proxy_s_per_million", "machine_us", "backend_us",
-                    "per_s", "p50_us", "p99_us", "process", "kernel",
+        "columns": ["who", "proxy_s_per_million", "backend_us", "all_us",
+                    "machine_us", "per_s", "p50_us", "p99_us", "process", "kernel",
                     "idle_bytes", "lost"],
         "rows": rows, "figures": figures, "missing_peers": missing,
         "trouble": [], "lost": sum(r["lost"] for r in rows),
+        "baseline": idle, "machine_figure": key,
         "note": f"{n:,} connections, {active} messages of {size} bytes under "
-                "way over random ones; us per message; machine_us: of both "
-                "processors, clients and all, over an idle baseline of "
-                f"{median([r['idle'] for r in rounds]):.2f} processors; "
-                "process, kernel, idle_bytes: per idle connection",
+                "way over random ones; us of CPU per message; all_us: proxy, "
+                "backend and client; machine_us: of all processors, over an "
+                f"idle baseline of {idle:.2f} processors (with more than "
+                f"{BUSY} all_us counts instead); process, kernel, "
+                "idle_bytes: per idle connection",
     }

@@ -14,7 +14,7 @@ import signal
 import subprocess
 
 from measure import (
-    SWARM, VIP4, Ready, abandon, cpu_s, median, middle, ratio, run, swarm,
+    SWARM, VIP4, Ready, abandon, cpu_s, middle, ratio, run, swarm,
     trouble, turns, xtcpd_echo)
 from harness import wait_for
 
@@ -93,11 +93,6 @@ def measure_wall(options):
         "trouble": [r["trouble"] for r in rounds if r["trouble"]],
         "lost": sum(r["lost"] for r in rounds),
         "note": f"{size} bytes each way, {outstanding} under way; us: CPU of "
-                "the process per pair or exchange; share: of a core; fastest "
-                "per_s: " + ", ".join(
-                    f"{name} {max(r['per_s'] for r in rounds if r['who'] == name):,.0f}"
-                    for name in who) +
-                f"; median ratio without offload "
-                f"{ratio(rounds, 'xtcpd', 'reflector, no offload', 'us'):.2f}",
-        "spread": median([r["us"] for r in rounds]),
+                "the process per pair or exchange; share: of a core; packets: "
+                "per pair or exchange",
     }

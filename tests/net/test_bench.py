@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+# builds: gcc
+"""bench/run --quick: that it measures and loses nothing, never how fast."""
+
+import json
+import os
+import shutil
+import tempfile
+
+from harness import BUILD, TOP, contains, equal, run
+from runner import Skip, note, serial
+
+PEERS = ("plain", "haproxy", "nginx", "xtcpd")
+
+
+def bench(*args, check=True):
+    """bench/run; (what it printed, what it wrote)."""
+    with tempfile.TemporaryDirectory() as path:
+        p = run(TOP / "bench/run", "--quick", "--json", f"{path}/json", *args,
+                check=False, timeout=110,
+                env={**os.environ, "XTCP_BUILD": str(BUILD)})
+        if p.returncode and check:
+            raise AssertionError(f"status {p.returncode}: "
+                                 f"{p.stdout}{p.stderr}")
+        with open(f"{path}/json") as f:
+            return p.stdout, json.load(f)
+
+
+def check_section(text, result, *titles):
+    """Printed and written, with numbers in every column; nothing lost."""
+    equal(list(result["sections"]), list(titles))
+    equal(result["options"]["quick"], True)
+    for title in titles:
+        section = result["sections"][title]
+        contains(text, f"\n{title}\n")
+        for row in section["rows"]:
+            for column in section["columns"]:
+                if column not in row:
+                    raise AssertionError(f"{title}: no {column} in {row}")
+            numbers = [v for k, v in row.items() if k in section["columns"]
+                       and isinstance(v, (int, float))]
+            equal(len(numbers) >= 3, True, str(row))
+            equal(all(v >= 0 for k, v in row.items()
+                      if isinstance(v, (int, float)) and k != "machine_us"),
+                  True, str(row))
+        equal((section["lost"], section["trouble"]), (0, []))
+        contains(text, section["note"])
+    for figure in result["figures"]:
+        contains(text, figure["name"])
+        equal(sorted(figure), ["goal", "how", "name", "reached", "section",
+                               "unit", "value"])
+        equal(figure["reached"] in (True, False), True, str(figure))
+
+
+def rows(result, title):
+    return {r["who"]: r for r in result["sections"][title]["rows"]}
+
+
+@serial
+def test_bench_wall():
+    text, result = bench("wall")
+    check_section(text, result, "wall")
+    seen = rows(result, "wall")
+    equal(list(seen), ["reflector", "reflector, no offload", "xtcpd"])
+    for who, row in seen.items():
+        equal(row["per_s"] > 0 and row["us"] > 0, True, f"{who} {row}")
+    equal(seen["reflector"]["packets"], 2.0)
+
+
+@serial
+def test_bench_scale_connect_flood():
+    text, result = bench("scale", "connect", "flood")
+    check_section(text, result, "scale", "connect", "flood")
+    by_ip = {r["ip"] for r in result["sections"]["scale"]["rows"]}
+    equal(by_ip, {4, 6})
+    (flood,) = result["sections"]["flood"]["rows"]
+    equal((flood["wanted"], flood["connected"]), (300, 300))
+    equal(flood["flood_per_s"] > 0, True)
+
+
+@serial
+def test_bench_peers():
+    for program in "haproxy", "nginx":
+        if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin"):
+            raise Skip(f"{program} is not installed: bench/run --install")
+    text, result = bench("peers", "bulk")
+    check_section(text, result, "peers-200", "bulk")
+    seen = rows(result, "peers-200")
+    equal(tuple(seen), PEERS)
+    for who, row in seen.items():
+        equal(row["per_s"] > 0 and row["all_us"] > 0, True, f"{who} {row}")
+        equal(row["proxy_us"] is None, who == "plain")
+    equal(sorted(rows(result, "bulk")), sorted(
+        f"{who} {way}" for who in ("plain", "xtcpd", "haproxy")
+        for way in ("up", "down")))
+
+
+@serial
+def test_bench_leaves_out_peers_that_are_missing():
+    with tempfile.TemporaryDirectory() as empty:
+        # all that it needs, but no proxy
+        for name in "ip", "python3", "env":
+            os.symlink(shutil.which(name), f"{empty}/{name}")
+        p = run(TOP / "bench/run", "--quick", "bulk", timeout=110, env={
+            **os.environ, "XTCP_BUILD": str(BUILD), "PATH": empty,
+            "XTCP_BENCH_SBIN": empty})
+    contains(p.stdout, "left out: haproxy is not installed: Debian package "
+             "haproxy")
+    contains(p.stdout, "xtcpd down")
+
+
+@serial
+def test_bench_counts_instructions():
+    if not shutil.which("valgrind"):
+        # without it, the program alone: it checks what it receives
+        p = run(BUILD / "bench/exchange", 320)
+        contains(p.stdout, "320 exchanges")
+        raise Skip("valgrind is not installed; bench/exchange ran by itself")
+    p = run(TOP / "bench/instructions", "--exchanges", 320, timeout=100,
+            env={**os.environ, "XTCP_BUILD": str(BUILD)})
+    contains(p.stdout, "instructions per exchange")
+    contains(p.stdout, ".c: ")
+    note(p.stdout.splitlines()[0])
+
+
+def test_bench_plots():
+    if not shutil.which("gnuplot"):
+        raise Skip("gnuplot is not installed")
+    row = {"connections": 1000, "ip": 4, "load": "256 under way",
+           "bytes": 100.0, "us": 3.5}
+    peer = {"who": "xtcpd", "proxy_us": 1.0, "backend_us": 1.5, "all_us": 7.0}
+    sections = {"scale": {"rows": [row, {**row, "connections": 10000}]},
+                "peers-200": {"connections": 200, "rows": [peer]},
+                "wall": {"error": "there was none"}}
+    with tempfile.TemporaryDirectory() as path:
+        with open(f"{path}/json", "w") as f:
+            json.dump({"sections": sections}, f)
+        p = run(TOP / "bench/plot", f"{path}/json", f"{path}/plots")
+        equal(p.stdout.split(), ["memory.svg", "cpu.svg", "peers-200.svg"])
+        for name in p.stdout.split():
+            with open(f"{path}/plots/{name}") as f:
+                contains(f.read(), "</svg>")
+
+
+def fails(text, *args, program="run", status=2):
+    p = run(TOP / "bench" / program, *args, check=False)
+    equal(p.returncode, status, p.stderr)
+    contains(p.stderr, text)
+
+
+def test_bench_bad_usage_says_what_to_do():
+    fails("no section nothing; there are wall, scale", "nothing")
+    fails("--rounds: at least 1", "--rounds", 0)
+    fails("--seconds: from 0.1", "--seconds", 0)
+    fails("not what bench/run --json writes", "/dev/null", program="plot",
+          status=1)
+    fails("multiples of 32", "--exchanges", 33, program="instructions")
+
+
+if __name__ == "__main__":
+    import harness
+
+    harness.main(globals())
