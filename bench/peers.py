@@ -8,8 +8,11 @@
 
 All of them stand at the same time, each with all its connections, and have
 their turns at a load. Memory is looked at as each comes up, while the others
-rest. What the kernel has for a client's own socket is taken off: half of what
-it has for both ends of a connection of the plain server.
+rest: of the process, and the kernel's caches of sockets and what hangs on them
+(/proc/slabinfo; all of Slab, which others move as well, is in the JSON), with
+the pages of their buffers (sockstat). What the kernel has for a client's own
+socket is taken off: half of what it has for both ends of a connection of the
+plain server.
 """
 
 import contextlib
@@ -22,7 +25,7 @@ from pathlib import Path
 
 from measure import (
     VIP4, PORT, Missing, Ready, cpu_s, kernel_memory, machine_busy_s, median,
-    middle, need, ratio, resident, settled, turns, xtcpd_echo)
+    middle, need, ratio, resident, settled, slab, turns, xtcpd_echo)
 from harness import Process, connect, wait_for
 
 LO = "127.0.0.1"
@@ -165,11 +168,12 @@ def come_up(stack, name, n, active, size):
     """A peer and its clients; with what memory they took per connection."""
     peer = stack.enter_context(PEERS[name](n))
     kernel, proxy = settled(kernel_memory), resident(peer.pid)
+    all_slab = slab()
     backend = resident(peer.backend.pid)
     clients = stack.enter_context(Clients(peer, n, active, size))
     up = clients.connected()
     kernel = settled(kernel_memory) - kernel
-    memory = {"both_ends": kernel / n,
+    memory = {"both_ends": kernel / n, "slab": (slab() - all_slab) / n,
               "process": (resident(peer.pid) - proxy) / n,
               "process_all": resident(peer.pid) / n,
               "backend": (resident(peer.backend.pid) - backend) / n,

@@ -41,9 +41,9 @@ def check_section(text, result, *titles):
             numbers = [v for k, v in row.items() if k in section["columns"]
                        and isinstance(v, (int, float))]
             equal(len(numbers) >= 3, True, str(row))
-            equal(all(v >= 0 for k, v in row.items()
-                      if isinstance(v, (int, float)) and k != "machine_us"),
-                  True, str(row))
+            # what others do meanwhile can make the machine's sum anything
+            equal(all(row[k] >= 0 for k in section["columns"] if isinstance(
+                row[k], (int, float)) and k != "machine_us"), True, str(row))
         equal((section["lost"], section["trouble"]), (0, []))
         contains(text, section["note"])
     for figure in result["figures"]:
@@ -91,6 +91,9 @@ def test_bench_peers():
     for who, row in seen.items():
         equal(row["per_s"] > 0 and row["all_us"] > 0, True, f"{who} {row}")
         equal(row["proxy_us"] is None, who == "plain")
+    # a proxy has two sockets of the kernel's for a connection, the server one
+    if seen["plain"]["kernel"] > 1000:
+        equal(seen["haproxy"]["kernel"] > seen["plain"]["kernel"], True)
     equal(sorted(rows(result, "bulk")), sorted(
         f"{who} {way}" for who in ("plain", "xtcpd", "haproxy")
         for way in ("up", "down")))
