@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -22,7 +23,7 @@ sys.path.insert(0, str(TOP / "tests" / "net"))
 import harness  # noqa: E402
 from harness import (  # noqa: E402
     BUILD, VIP4, Echod, Net, Process, Xtcpd, run, sysctl, wait_attached)
-from runner import die_with_parent  # noqa: E402
+from runner import PR_SET_PDEATHSIG, libc  # noqa: E402
 
 PORT = 7
 PAGE = os.sysconf("SC_PAGESIZE")
@@ -46,7 +47,9 @@ def in_namespace(function, *args):
         status = 1
         try:
             os.close(read_fd)
-            die_with_parent()
+            # not killed, so that what it has in memory goes, too
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
             with os.fdopen(write_fd, "w") as out:
                 json.dump(guarded(function, args), out)
             status = 0
@@ -209,8 +212,9 @@ class Ready(Process):
 
 @contextlib.contextmanager
 def memory_dir():
-    """A directory in memory, for the arena."""
-    with tempfile.TemporaryDirectory(prefix="bench-", dir="/dev/shm") as path:
+    """A directory in memory, for the arena; named after bench/run's process."""
+    with tempfile.TemporaryDirectory(prefix=f"bench-{os.getppid()}-",
+                                     dir="/dev/shm") as path:
         yield path
 
 

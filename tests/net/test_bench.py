@@ -3,12 +3,14 @@
 # builds: gcc
 """bench/run --quick: that it measures and loses nothing, never how fast."""
 
+import glob
 import json
 import os
 import shutil
+import signal
 import tempfile
 
-from harness import BUILD, TOP, contains, equal, run
+from harness import BUILD, TOP, Process, contains, equal, run, wait_for
 from runner import Skip, note, serial
 
 PEERS = ("plain", "haproxy", "nginx", "xtcpd")
@@ -111,6 +113,18 @@ def test_bench_leaves_out_peers_that_are_missing():
     contains(p.stdout, "left out: haproxy is not installed: Debian package "
              "haproxy")
     contains(p.stdout, "xtcpd down")
+
+
+@serial
+def test_bench_killed_leaves_nothing():
+    def memory():
+        return glob.glob(f"/dev/shm/bench-{p.pid}-*")
+    for sig in signal.SIGTERM, signal.SIGKILL:
+        with Process(TOP / "bench/run", "--quick", "scale",
+                     env={"XTCP_BUILD": str(BUILD)}) as p:
+            wait_for("an arena", memory)
+            p.kill(sig)
+            wait_for("it is gone", lambda: not memory())
 
 
 @serial
