@@ -23,10 +23,10 @@ def watched(r):
     return w
 
 
-def run_one(n, family, seconds, load, size=1024):
+def run_one(n, family, seconds, load, workers, size=1024):
     """A daemon of its own with n clients, one load; what was seen."""
     address = VIP6 if family == 6 else VIP4
-    with xtcpd_echo(n) as (d, _):
+    with xtcpd_echo(n, workers) as (d, _):
         r = swarm(d, "--connections", n, "--hold", 1, "--duration", seconds,
                   "--request", size, "--end", "vanish", *load, address=address)
         memory, tables = d.memory(), page_tables(d.pid)
@@ -86,12 +86,13 @@ def scale_figures(peaks, at_rate):
 
 
 def measure_scale(options):
-    seconds, outstanding = options["seconds"], 256
-    peaks = [run_one(n, ip, seconds, ("--outstanding", outstanding))
+    seconds, outstanding = options["seconds"], options["outstanding"]
+    workers = options["workers"]
+    peaks = [run_one(n, ip, seconds, ("--outstanding", outstanding), workers)
              for n, ip in sizes_of(options)]
     n, rate = (10000, 3000) if options["quick"] else (1_000_000, RATE)
     at_rate = run_one(n, 4, max(seconds, 0 if options["quick"] else 10),
-                      ("--rate", rate))
+                      ("--rate", rate), workers)
     at_rate["rate"] = rate
     rows = [{"load": f"{outstanding} under way", **p} for p in peaks]
     rows.append({"load": f"{rate:,}/s", **at_rate})
@@ -116,7 +117,7 @@ def measure_connect(options):
     n = 5000 if options["quick"] else 300_000
     rounds = []
     for number in range(options["rounds"]):
-        with xtcpd_echo(n) as (d, _):
+        with xtcpd_echo(n, options["workers"]) as (d, _):
             r = swarm(d, "--connections", n, "--end", "vanish")
             abandon(d)
         rounds.append({
@@ -145,7 +146,7 @@ def measure_flood(options):
     n, rate, flood = (300, 1000, 20000) if options["quick"] else (
         5000, 1000, 300_000)
     # room for what the flood leaves half open (half-open-max: 65536), too
-    with xtcpd_echo(200_000) as (d, _):
+    with xtcpd_echo(200_000, options["workers"]) as (d, _):
         r = swarm(d, "--connections", n, "--connect-rate", rate, "--syn-flood",
                   flood, "--tries", TRIES, "--outstanding", 10, "--duration",
                   1, "--end", "vanish")
