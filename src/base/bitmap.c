@@ -104,11 +104,14 @@ bool bitmap_set_used(struct bitmap *b, uint32_t i)
 		return false;
 	for (uint32_t l = 0; l < b->levels; l++, pos /= WORD_BITS) {
 		uint32_t w = pos / WORD_BITS;
+		bool known = b->any[l][w] != 0;
 
 		b->any[l][w] |= bitmap_bit(pos);
 		if (full)
 			b->full[l][w] |= bitmap_bit(pos);
 		full = full && b->full[l][w] == bitmap_valid_bits(b, l, w);
+		if (known && !full)
+			break; /* nothing changes above */
 	}
 	b->used++;
 	return true;
@@ -122,11 +125,14 @@ void bitmap_free(struct bitmap *b, uint32_t i)
 	assert(bitmap_test(b, i));
 	for (uint32_t l = 0; l < b->levels; l++, pos /= WORD_BITS) {
 		uint32_t w = pos / WORD_BITS;
+		bool was_full = b->full[l][w] == bitmap_valid_bits(b, l, w);
 
 		b->full[l][w] &= ~bitmap_bit(pos);
 		if (empty)
 			b->any[l][w] &= ~bitmap_bit(pos);
 		empty = empty && b->any[l][w] == 0;
+		if (!was_full && !empty)
+			break; /* nothing changes above */
 	}
 	b->used--;
 }
