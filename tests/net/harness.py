@@ -174,6 +174,9 @@ class Net:
         run("ip", "link", "set", "lo", "up")
         run("ip", "addr", "add", CLIENT4 + "/32", "dev", "lo")
         run("ip", "addr", "add", CLIENT6 + "/128", "dev", "lo", "nodad")
+        # the kernel makes its route by and by
+        wait_for("the address is in use", lambda: CLIENT6 in run(
+            "ip", "-6", "route", "show", "table", "local").stdout)
         return self
 
     def __exit__(self, kind, value, tb):
