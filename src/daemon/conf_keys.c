@@ -24,8 +24,8 @@ static_assert(CONF_COOKIES_AUTO == 0 && CONF_COOKIES_ALWAYS == 1 &&
 		      CONF_BALANCE_STICKY == 0 && CONF_BALANCE_ANY == 1 &&
 		      CONF_BALANCE_LEAST == 2 && CONF_CONGESTION_CUBIC == 0 &&
 		      CONF_CONGESTION_RENO == 1 && CONF_LOSS_REDELIVER == 0 &&
-		      CONF_LOSS_RESET == 1 &&
-		      CONF_STEERING_AUTO == 0 && CONF_STEERING_KERNEL == 1,
+		      CONF_LOSS_RESET == 1 && CONF_STEERING_AUTO == 0 &&
+		      CONF_STEERING_KERNEL == 1,
 	      "names are indexed by value");
 
 /* Longest time-out: 31 days, far from the end of 32 bits of milliseconds. */
