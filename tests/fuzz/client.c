@@ -16,6 +16,7 @@
  *  W4  an acknowledgement covers only what the client sent, and in deferred
  *      mode (world.i1) only what the application acknowledged;
  *  W5  the right edge of the window never goes back.
+ * Nothing but W1 is asked of a garbled record (world.garbled).
  * W3, and W4's first half, are not asked for once a client is tainted: a
  * packet with anything in it was sent in its name. W2 and W4's second half are
  * not where others reply in the target's stead (world.own_replies).
@@ -405,6 +406,7 @@ void client_on_trace(void *ctx, uint32_t ri, uint8_t from, uint8_t to)
 		cl->ri = NIL;
 	if (from != TCP_FREE)
 		return;
+	world.garbled[ri] = false;
 	/*
 	 * From a cookie of before, or the cookie beside the right one (they
 	 * differ in the MSS): positions are those of another place.
@@ -505,7 +507,7 @@ static void client_take_segment(struct world_client *cl,
 		}
 		return;
 	}
-	if (r) {
+	if (r && !world.garbled[cl->ri]) {
 		client_check_data(cl, r, out);
 		client_check_ack(cl, r, out);
 	}

@@ -18,7 +18,8 @@
  * little. It is sent whole, or cut: the rest comes with a later operation, or
  * never. Other operations are bytes of any kind, a backend that comes, goes,
  * stops reading or breaks; clients that send, acknowledge, close, reset;
- * time; settings.
+ * time; settings; the death of the daemon, whose arena is damaged
+ * (recover_garble.c) before the next one takes it over.
  *
  * What the streams carry back is read as a backend would: only whole frames
  * for a backend, DATA with the client's own bytes at its offset, and never more
@@ -31,14 +32,17 @@
 
 #include "base/log.h"
 #include "daemon/bstream.h"
+#include "daemon/loss.h"
 #include "fuzz/frames.h"
 #include "fuzz/os.h"
+#include "fuzz/recover.h"
 
 #define FRAMES_OPS_MAX 128
 
 struct groups gs;
 static struct group_setup setup;
 static struct conf_backend backend;
+static uint16_t frames_how; /* the settings */
 
 static uint64_t frames_clock(void *ctx)
 {
@@ -174,6 +178,7 @@ static void frames_bits(uint16_t how)
 static void frames_settings(uint16_t how)
 {
 	frames_bits(how);
+	frames_how = how;
 	setup.stack = world.group;
 	FUZZ_CHECK(groups_set(&gs, &setup, NULL) == 0);
 	world_group();
@@ -221,13 +226,50 @@ static void frames_operator(struct fuzz_in *in, uint8_t op)
 	}
 }
 
+/* --- the daemon -------------------------------------------------------- */
+
+static void frames_daemon_up(uint16_t how)
+{
+	const struct groups_ops ops = { .clock = frames_clock,
+					.turn_end = frames_turn_end };
+
+	/* The stack behind it is tiny: so is the table of groups. */
+	groups_init(&gs, world.st, NULL, &ops, 1, 4711);
+	setup = (struct group_setup){ .name = "test", .backends = &backend };
+	frames_settings(how);
+	frames_peers_up();
+}
+
+/* Killed: its sockets are closed, and nothing else was done. */
+static void frames_kill(struct fuzz_in *in)
+{
+	uint8_t how = fuzz_u8(in);
+
+	FUZZ_SAY("killed");
+	world_freeze();
+	groups_fini(&gs);
+	frames_peers_down();
+	world.limits = world.st->limits;
+	world_kill();
+	world_thaw();
+	garble(in, how & 7);
+	world_recover();
+	gs.now_us = world.now_us;
+	frames_daemon_up(frames_how);
+	loss_recovered(&gs);
+	if (how & 8)
+		frames_attach(0, how >> 4);
+}
+
 /* --- the script -------------------------------------------------------- */
 
 static void frames_op(struct fuzz_in *in)
 {
 	uint8_t op = fuzz_u8(in);
 
-	if ((op & 0x1f) < 16)
+	if ((op & 0x1f) == 31)
+		frames_kill(in);
+	else if ((op & 0x1f) < 16)
 		frames_peer(in, op);
 	else if ((op & 0x1f) < 24)
 		frames_client_op(in, op);
@@ -237,8 +279,6 @@ static void frames_op(struct fuzz_in *in)
 
 static void frames_setup(struct fuzz_in *in)
 {
-	const struct groups_ops ops = { .clock = frames_clock,
-					.turn_end = frames_turn_end };
 	struct world_setup ws = { .mtu = 1500 };
 	uint8_t how = fuzz_u8(in), who = fuzz_u8(in);
 
@@ -248,14 +288,10 @@ static void frames_setup(struct fuzz_in *in)
 	world_up(&ws);
 	world.own_replies = true;
 	os_reset(1000);
-	/* The stack behind it is tiny: so is the table of groups. */
-	groups_init(&gs, world.st, NULL, &ops, 1, 4711);
-	setup = (struct group_setup){ .name = "test", .backends = &backend };
 	backend = (struct conf_backend){ .name = "b",
 					 .address = "unix:/fuzz",
 					 .streams = 1 };
-	frames_settings(fuzz_u16(in));
-	frames_peers_up();
+	frames_daemon_up(fuzz_u16(in));
 	for (uint32_t i = 0; i < 2; i++)
 		if (who >> i & 1)
 			frames_attach(i, fuzz_u8(in));

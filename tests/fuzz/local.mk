@@ -10,7 +10,8 @@ fuzz_targets = \
 	tests/fuzz/fuzz_libxtcp \
 	tests/fuzz/fuzz_packet \
 	tests/fuzz/fuzz_parse \
-	tests/fuzz/fuzz_proto
+	tests/fuzz/fuzz_proto \
+	tests/fuzz/fuzz_recover
 
 if FUZZERS
 fuzz_engine =
@@ -54,10 +55,25 @@ fuzz_os_ldflags = -Wl,--wrap=open -Wl,--wrap=read -Wl,--wrap=write -Wl,--wrap=re
 fuzz_stack = tests/fuzz/libfuzzworld.la tests/fuzz/libfuzz.la \
 	src/stack/libstack.la src/arena/libarena.la src/base/libbase.la
 
+fuzz_garble = tests/fuzz/recover.h tests/fuzz/recover_garble.c
+fuzz_packets = tests/fuzz/packet.h tests/fuzz/packet_segs.c \
+	tests/fuzz/packet_calls.c
+
 tests_fuzz_fuzz_packet_SOURCES = tests/fuzz/fuzz_packet.c \
-	tests/fuzz/packet.h tests/fuzz/packet_segs.c $(fuzz_engine)
+	$(fuzz_packets) $(fuzz_engine)
 tests_fuzz_fuzz_packet_LDFLAGS = $(fuzz_world_ldflags)
 tests_fuzz_fuzz_packet_LDADD = $(fuzz_stack)
+
+tests_fuzz_fuzz_recover_SOURCES = tests/fuzz/fuzz_recover.c \
+	$(fuzz_garble) $(fuzz_packets) $(fuzz_engine)
+tests_fuzz_fuzz_recover_LDFLAGS = $(fuzz_world_ldflags)
+tests_fuzz_fuzz_recover_LDADD = $(fuzz_stack)
+
+tests_fuzz_recover_bits_SOURCES = tests/fuzz/fuzz_recover.c \
+	tests/fuzz/recover_bits.c $(fuzz_garble) $(fuzz_packets)
+tests_fuzz_recover_bits_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=mmap \
+	-Wl,--wrap=munmap
+tests_fuzz_recover_bits_LDADD = $(fuzz_stack)
 
 tests_fuzz_fuzz_parse_SOURCES = tests/fuzz/fuzz_parse.c $(fuzz_engine)
 tests_fuzz_fuzz_parse_LDFLAGS = $(fuzz_world_ldflags)
@@ -69,7 +85,8 @@ tests_fuzz_fuzz_conf_LDFLAGS = $(fuzz_ldflags) -Wl,--wrap=open \
 tests_fuzz_fuzz_conf_LDADD = tests/fuzz/libfuzz.la $(daemon_libs)
 
 tests_fuzz_fuzz_frames_SOURCES = tests/fuzz/fuzz_frames.c \
-	tests/fuzz/frames.h tests/fuzz/frames_peer.c $(fuzz_engine)
+	tests/fuzz/frames.h tests/fuzz/frames_peer.c $(fuzz_garble) \
+	tests/fuzz/packet.h tests/fuzz/packet_segs.c $(fuzz_engine)
 tests_fuzz_fuzz_frames_LDFLAGS = $(fuzz_world_ldflags) $(fuzz_os_ldflags)
 tests_fuzz_fuzz_frames_LDADD = tests/fuzz/libfuzzos.la \
 	tests/fuzz/libfuzzworld.la tests/fuzz/libfuzz.la $(daemon_libs)
@@ -90,7 +107,7 @@ tests_fuzz_fuzz_proto_SOURCES = tests/fuzz/fuzz_proto.c $(fuzz_engine)
 tests_fuzz_fuzz_proto_LDFLAGS = $(fuzz_ldflags)
 tests_fuzz_fuzz_proto_LDADD = tests/fuzz/libfuzz.la $(daemon_libs)
 
-check_PROGRAMS += $(fuzz_targets)
+check_PROGRAMS += $(fuzz_targets) tests/fuzz/recover_bits
 
 TESTS += tests/fuzz/test_replay
 

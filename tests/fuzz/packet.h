@@ -27,4 +27,30 @@ void packet_offload(struct fuzz_in *in, struct world_client *cl);
 /* A byte to be written over the next packet. */
 void packet_take_poke(struct fuzz_in *in);
 
+/* --- packet_calls.c: the daemon's side --------------------------------- */
+
+/*
+ * Delivers at most max bytes to the application, and compares them. Returns how
+ * many that were.
+ */
+uint32_t packet_deliver(struct world_client *cl, uint32_t max);
+
+/* A reply of the application's: what it says is right, or nearly. */
+void packet_reply(struct fuzz_in *in, struct world_client *cl);
+
+/* Close, abort, shutdown, accept ... */
+void packet_call(struct fuzz_in *in, struct world_client *cl);
+
+/* A request and its reply, all of it right. */
+void packet_exchange(struct fuzz_in *in, struct world_client *cl);
+
+/* The daemon's answers to what happened. */
+void packet_events(void);
+
+/* The group's settings, from two bytes. */
+void packet_group_bits(struct stack_group *g, uint32_t how);
+
+/* From a microsecond to weeks. */
+void packet_time(struct fuzz_in *in);
+
 #endif

@@ -117,17 +117,13 @@ static void world_make_arena(void)
 	header = world.arena.header;
 	for (uint64_t i = 0; i < 4; i++)
 		header->secret[i] = UINT64_C(0x0123456789abcdef) * (i + 3);
-	memset(header->boot_id, 7, sizeof(header->boot_id));
-	header->vips[0].family = 4;
-	memcpy(header->vips[0].bytes, world_vip4, 4);
-	header->vips[1].family = 6;
-	memcpy(header->vips[1].bytes, world_vip6, 16);
+	header->check = arena_header_check(header);
 	world_poison();
 }
 
 static void world_clean_arena(void)
 {
-	const struct arena_header *h = world.arena.header;
+	struct arena_header *h = world.arena.header;
 	struct shard_layout at = arena_shard_layout(h, 0);
 	uint8_t *base = world.arena.base;
 
@@ -141,7 +137,12 @@ static void world_clean_arena(void)
 	memset(base + at.slot_owners +
 		       WORLD_GROUP * ARENA_SLOTS * sizeof(uint64_t),
 	       0, ARENA_SLOTS * sizeof(uint64_t));
-	world.arena.header->shards[0].recs_high = 0;
+	h->shards[0].recs_high = 0;
+	memset(h->vips, 0, sizeof(h->vips));
+	h->vips[0].family = 4;
+	memcpy(h->vips[0].bytes, world_vip4, 4);
+	h->vips[1].family = 6;
+	memcpy(h->vips[1].bytes, world_vip6, 16);
 }
 
 void world_group(void)
@@ -152,45 +153,104 @@ void world_group(void)
 		world.i1 = false;
 }
 
-static void world_begin(const struct world_setup *setup, uint64_t now_us)
+static void world_limits_init(uint16_t mtu)
+{
+	stack_limits_init(&world.limits, mtu);
+	world.limits.ooo_chunks_max = 12;
+	world.limits.half_open_max = 5;
+	world.limits.half_open_cookies = 3;
+	world.limits.half_open_per_source = 0;
+	world.limits.frag_datagrams = 3;
+	world.limits.frag_per_source = 2;
+	world.limits.snd_queue_max = 16 * CHUNK_BYTES;
+}
+
+/* A process: a shard's derived half and a stack, over the arena as it is. */
+static void world_start(void)
 {
 	const struct stack_ops ops = { .emit = client_on_emit,
 				       .trace = client_on_trace };
-	struct stack_limits limits;
 
+	atomic_store_explicit(&world.shared_count, 0, memory_order_relaxed);
+	FUZZ_CHECK(shard_init(&world.shard, &world.arena, 0, world.now_us) ==
+		   0);
+	world.st =
+		stack_new(&world.shard, 1, &ops, &world.limits, world.now_us);
+	FUZZ_CHECK(world.st);
+	stack_pool_set(world.st, 0, world.pool_bytes, 90, 75);
+	world_group();
+}
+
+static void world_begin(const struct world_setup *setup, uint64_t now_us)
+{
 	world_clean_arena();
 	world.now_us = now_us;
 	world.emitted = 0;
 	world.i1 = true;
 	world.own_replies = false;
-	atomic_store_explicit(&world.shared_count, 0, memory_order_relaxed);
-	FUZZ_CHECK(shard_init(&world.shard, &world.arena, 0, now_us) == 0);
-	stack_limits_init(&limits, setup->mtu);
-	limits.ooo_chunks_max = 12;
-	limits.half_open_max = 5;
-	limits.half_open_cookies = 3;
-	limits.half_open_per_source = 0;
-	limits.frag_datagrams = 3;
-	limits.frag_per_source = 2;
-	limits.snd_queue_max = 16 * CHUNK_BYTES;
-	world.st = stack_new(&world.shard, 1, &ops, &limits, now_us);
-	FUZZ_CHECK(world.st);
-	stack_pool_set(world.st, 0, setup->pool_bytes, 90, 75);
+	memset(world.garbled, 0, sizeof(world.garbled));
+	world_limits_init(setup->mtu);
+	world.pool_bytes = setup->pool_bytes;
 	world.group = setup->group;
 	world.group.id = WORLD_GROUP;
 	world.group.port = WORLD_PORT;
 	world.group.pool = 0;
 	world.group.shared_count = &world.shared_count;
-	world_group();
+	world_start();
 	for (uint32_t i = 0; i < WORLD_CLIENTS; i++)
 		client_reset(&world.clients[i], i, setup->clients >> 4 * i);
 }
 
-static void world_end(void)
+void world_kill(void)
 {
 	stack_free(world.st);
 	world.st = NULL;
 	shard_fini(&world.shard);
+}
+
+/* All but the bytes of chunks, and the owners of groups that there are not. */
+static void world_copy(bool back)
+{
+	static uint8_t *kept;
+	const struct arena_header *h = world.arena.header;
+	struct shard_layout at = arena_shard_layout(h, 0);
+	uint8_t *base = world.arena.base, *to;
+
+#define PART(name, n, each)                                               \
+	if (at.name != at.rx_bytes && at.name != at.tx_bytes) {           \
+		size_t bytes = (size_t)(n) * (each);                      \
+                                                                          \
+		if (at.name == at.slot_owners)                            \
+			bytes = (WORLD_GROUP + 1) * ARENA_SLOTS * (each); \
+		if (back)                                                 \
+			memcpy(base + at.name, to, bytes);                \
+		else                                                      \
+			memcpy(to, base + at.name, bytes);                \
+		to += bytes;                                              \
+	}
+	if (!kept)
+		kept = malloc(1u << 20);
+	FUZZ_CHECK(kept);
+	to = kept;
+	SHARD_PARTS(PART, h)
+#undef PART
+	FUZZ_CHECK(to <= kept + (1u << 20));
+}
+
+void world_freeze(void)
+{
+	world_copy(false);
+}
+
+void world_thaw(void)
+{
+	world_copy(true);
+}
+
+uint32_t world_recover(void)
+{
+	world_start();
+	return stack_recover(world.st, world.now_us);
 }
 
 /*
@@ -209,7 +269,7 @@ static uint64_t world_wrap_us(const struct world_setup *setup)
 	client_connect(cl);
 	ahead = cl->answered ? UINT32_C(0xfffffe00) - cl->srv_iss : 1;
 	at_us = WORLD_START_US + UINT64_C(4) * ahead;
-	world_end();
+	world_kill();
 	return at_us;
 }
 
@@ -257,8 +317,11 @@ void world_pass_us(uint64_t us, uint32_t max_ticks)
 
 /* --- what must hold ---------------------------------------------------- */
 
-static void world_check_blk(const struct rec *r, const struct blk *b)
+static void world_check_blk(uint32_t ri)
 {
+	const struct rec *r = &world.shard.recs[ri];
+	const struct blk *b = &world.shard.blks[r->block];
+
 	if (r->state < TCP_ESTABLISHED || r->state == TCP_GONE)
 		return;
 	FUZZ_CHECK((int32_t)(b->rcv_ack - b->rcv_app) >= 0);
@@ -266,7 +329,7 @@ static void world_check_blk(const struct rec *r, const struct blk *b)
 	FUZZ_CHECK((int32_t)(b->rcv_dlv - b->rcv_app) >= 0);
 	FUZZ_CHECK((int32_t)(b->rcv_nxt - b->rcv_dlv) >= 0);
 	FUZZ_CHECK((int32_t)(b->snd_nxt - b->snd_una) >= 0);
-	if (world.i1)
+	if (world.i1 && !world.garbled[ri])
 		FUZZ_CHECK(b->rcv_ack - b->rcv_app <=
 			   !!(r->flags & REC_FIN_RCVD));
 }
@@ -285,11 +348,20 @@ void world_check(void)
 		n++;
 		FUZZ_CHECK(r->state < TCP_STATES);
 		if (r->block != NIL)
-			world_check_blk(r, &world.shard.blks[r->block]);
+			world_check_blk(ri);
 	}
 	FUZZ_CHECK(n == world.shared_count);
 	FUZZ_CHECK(world.st->pools[0].used_chunks ==
 		   bitmap_used_count(&world.shard.rx.map));
+}
+
+static void world_on_torn(void *ctx, uint32_t ri)
+{
+	const struct rec *r = &world.shard.recs[ri];
+
+	(void)ctx;
+	FUZZ_CHECK(false, "record %u, %s, port %u, is torn", ri,
+		   tcp_state_name(r->state), r->remote_port);
 }
 
 void world_rebuild(void)
@@ -297,8 +369,8 @@ void world_rebuild(void)
 	uint32_t used = bitmap_used_count(&world.shard.rec_map);
 	uint32_t entries = world.shard.wheel.entries;
 
-	FUZZ_CHECK(shard_rebuild(&world.shard, world.now_us, NULL, NULL) ==
-		   used);
+	FUZZ_CHECK(shard_rebuild(&world.shard, world.now_us, world_on_torn,
+				 NULL) == used);
 	FUZZ_CHECK(world.shard.wheel.entries == entries);
 	world_check();
 }
@@ -342,5 +414,5 @@ void world_down(void)
 	FUZZ_CHECK(world.st->half_open == 0);
 	FUZZ_CHECK(world.st->established == 0);
 	FUZZ_CHECK(world.shared_count == 0);
-	world_end();
+	world_kill();
 }

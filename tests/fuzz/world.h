@@ -66,11 +66,15 @@ struct world {
 	uint64_t now_us;
 	struct world_client clients[WORLD_CLIENTS];
 	struct stack_group group;
+	struct stack_limits limits; /* of the next process */
+	uint32_t pool_bytes; /* likewise */
 	_Atomic uint32_t shared_count;
 	bool i1; /* nothing may be acknowledged before the application did */
 	bool own_replies; /* reply bytes and acknowledgements are not the target's */
 	uint32_t emitted; /* packets since world_up() */
 	struct seg_offload offload; /* what the device says of the next packet */
+	/* Records that the target has written into: nothing is asked of their bytes. */
+	bool garbled[WORLD_RECS];
 };
 
 extern struct world world;
@@ -88,6 +92,17 @@ void world_up(const struct world_setup *setup);
 
 /* Aborts all connections, lets time pass, and checks that nothing is left. */
 void world_down(void);
+
+/* The process is killed, and the next one takes over what it left. */
+void world_kill(void);
+/* Returns how many connections it has. */
+uint32_t world_recover(void);
+/*
+ * What a target's own part of the process does to the arena while it is taken
+ * down, between these, has not happened.
+ */
+void world_freeze(void);
+void world_thaw(void);
 
 /* The group's settings have changed. */
 void world_group(void);
