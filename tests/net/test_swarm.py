@@ -125,7 +125,10 @@ def test_swarm_sizes_beyond_a_segment():
             all_well(r, 200)
             if r["exchanges"] < 10:
                 raise AssertionError(f"{r['exchanges']} exchanges")
-            if r["counters"]["data_segments_received"] < 2 * r["exchanges"]:
+            # with offload they may come as one large packet
+            if "--no-offload" in how and (
+                    r["counters"]["data_segments_received"] <
+                    2 * r["exchanges"]):
                 raise AssertionError("replies of 20000 bytes in one segment")
 
 
