@@ -364,8 +364,14 @@ tests_unit_daemon_test_gso_split_LDADD = $(unit_daemon)
 
 unit_tests += tests/unit/daemon/test_tun_io
 tests_unit_daemon_test_tun_io_SOURCES = tests/unit/daemon/test_tun_io.c \
-	tests/unit/daemon/packets.h
+	tests/unit/daemon/gso.h tests/unit/daemon/packets.h \
+	tests/unit/daemon/queue.h
 tests_unit_daemon_test_tun_io_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_tun_read
+tests_unit_daemon_test_tun_read_SOURCES = tests/unit/daemon/test_tun_read.c \
+	tests/unit/daemon/queue.h
+tests_unit_daemon_test_tun_read_LDADD = $(unit_daemon)
 
 unit_tests += tests/unit/daemon/test_statedir
 tests_unit_daemon_test_statedir_SOURCES = tests/unit/daemon/test_statedir.c \

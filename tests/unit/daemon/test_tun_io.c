@@ -1,31 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What is written to a queue, and read from it.
- *
- * The queue is a pair of sockets that keep packets apart. What comes out of it
- * is cut and completed here as virtio's GSO and checksum offload say, by code
- * that shares nothing with tun_io; the result must be the segments that
- * went in, byte for byte, in order. (But for IPv4's identification, which the
- * kernel counts up: it means nothing in what must not be fragmented, RFC 6864.)
+ * What is written to a queue. What comes out of it is cut and completed (gso.h),
+ * and must then be the segments that went in, byte for byte, in order. (But for
+ * IPv4's identification, which the kernel counts up: it means nothing in what
+ * must not be fragmented, RFC 6864.)
  */
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/virtio_net.h>
 #include <signal.h>
-#include <stdio.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "../unit.h"
-#include "daemon/tun_io.h"
+#include "base/bytes.h"
+#include "gso.h"
 #include "packets.h"
+#include "queue.h"
 #include "stack/stack.h"
 
-#define MTU 9000u
-#define BIG 65535u
 #define EXPECTED_MAX 1024u
 #define POOL_BYTES (1u << 18)
-#define VNET ((uint32_t)sizeof(struct virtio_net_hdr))
 
 /* Segments that were written and have not come out yet. */
 static struct {
@@ -37,9 +27,6 @@ static uint32_t n_in, n_out; /* segments: written, come out */
 static uint32_t n_packets, n_large, largest; /* come out */
 static uint32_t most_segs; /* of one packet */
 static uint8_t pool[POOL_BYTES]; /* payload */
-static int queue[2];
-static struct tun_io *io;
-static struct counter counters[WC_COUNT];
 static uint64_t random_state;
 
 static uint32_t random_below(uint32_t n)
@@ -47,38 +34,9 @@ static uint32_t random_below(uint32_t n)
 	return packets_random(&random_state, n);
 }
 
-static void open_io(bool vnet, bool offload)
-{
-	struct tun_io_setup setup = {
-		.vnet = vnet,
-		.offload = offload,
-		.packet_max = MTU,
-		.batch = 4,
-		.counters = counters,
-	};
-	int bytes = 1 << 20;
-
-	memset(counters, 0, sizeof(counters));
-	n_in = n_out = n_packets = n_large = largest = most_segs = 0;
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0,
-				    queue),
-			 0);
-	for (int i = 0; i < 2; i++)
-		setsockopt(queue[i], SOL_SOCKET, SO_SNDBUF, &bytes,
-			   sizeof(bytes));
-	setup.fd = queue[0];
-	ck_assert_int_eq(tun_io_new(&io, &setup), 0);
-}
-
-static void close_io(void)
-{
-	tun_io_free(io);
-	close(queue[0]);
-	close(queue[1]);
-}
-
 static void up(void)
 {
+	n_in = n_out = n_packets = n_large = largest = most_segs = 0;
 	random_state = 0x9e3779b97f4a7c15;
 	for (uint32_t i = 0; i < POOL_BYTES; i++)
 		pool[i] = (uint8_t)random_below(256);
@@ -90,7 +48,7 @@ static uint64_t count(enum worker_counter which)
 	return counter_get(&counters[which]);
 }
 
-/* --- the far side: what the kernel or the network card does ------------ */
+/* --- the far side ------------------------------------------------------- */
 
 static void come_out(const uint8_t *packet, uint32_t len)
 {
@@ -106,84 +64,6 @@ static void come_out(const uint8_t *packet, uint32_t len)
 				expected[i].bytes[at]);
 }
 
-/* Complete the checksum: all from csum_start on, with what is in its place. */
-static void complete(const struct virtio_net_hdr *vnet, uint8_t *packet,
-		     uint32_t len)
-{
-	uint32_t start = vnet->csum_start;
-	uint32_t at = start + vnet->csum_offset;
-
-	ck_assert_uint_le(at + 2, len);
-	packets_put16(packet + at,
-		      ~packets_sum(0, packet + start, len - start) & 0xffff);
-}
-
-/* Segment i of n: gso_size bytes of payload, lengths and sums adjusted. */
-static void cut_one(const struct virtio_net_hdr *vnet, const uint8_t *packet,
-		    uint32_t len, uint32_t off)
-{
-	static uint8_t seg[BIG + VNET];
-	uint32_t hdr = vnet->hdr_len, ip_len = vnet->csum_start;
-	uint32_t left = len - hdr - off, n = left;
-	uint8_t *tcp = seg + ip_len;
-	uint32_t seq, sum;
-
-	if (n > vnet->gso_size)
-		n = vnet->gso_size;
-	memcpy(seg, packet, hdr);
-	memcpy(seg + hdr, packet + hdr + off, n);
-	if (seg[0] >> 4 == 6) {
-		packets_put16(seg + 4, hdr - ip_len + n);
-	} else {
-		packets_put16(seg + 2, hdr + n);
-		packets_put16(seg + 10, 0);
-		packets_put16(seg + 10, ~packets_sum(0, seg, ip_len) & 0xffff);
-	}
-	seq = packets_get16(tcp + 4) << 16 | packets_get16(tcp + 6);
-	packets_put32(tcp + 4, seq + off);
-	if (n < left)
-		tcp[13] &= (uint8_t) ~(PACKETS_FIN | PACKETS_PSH);
-	if (off)
-		tcp[13] &= (uint8_t)~PACKETS_CWR;
-	/* The sum in place is that of the large one's pseudo-header. */
-	sum = packets_get16(tcp + 16) + (~(len - ip_len) & 0xffff) +
-	      (hdr - ip_len + n);
-	packets_put16(tcp + 16, packets_sum(sum, NULL, 0));
-	complete(vnet, seg, hdr + n);
-	come_out(seg, hdr + n);
-}
-
-static void cut(const struct virtio_net_hdr *vnet, const uint8_t *packet,
-		uint32_t len)
-{
-	bool v6 = packet[0] >> 4 == 6;
-	uint32_t ip_len = vnet->csum_start, segs = 0;
-	const uint8_t *tcp = packet + ip_len;
-
-	ck_assert_uint_eq(vnet->flags, VIRTIO_NET_HDR_F_NEEDS_CSUM);
-	ck_assert_uint_eq(vnet->gso_type, v6 ? VIRTIO_NET_HDR_GSO_TCPV6
-					     : VIRTIO_NET_HDR_GSO_TCPV4);
-	ck_assert_uint_eq(ip_len, v6 ? 40 : 20);
-	ck_assert_uint_eq(vnet->csum_offset, 16);
-	ck_assert_uint_eq(vnet->hdr_len, ip_len + (tcp[12] >> 4) * 4u);
-	/* What is smaller than one segment is refused by the kernel. */
-	ck_assert_uint_gt(vnet->gso_size, 0);
-	ck_assert_uint_gt(len - vnet->hdr_len, vnet->gso_size);
-	/* VIRTIO_NET_HDR_GSO_ECN would have to be set. */
-	ck_assert_uint_eq(tcp[13] & PACKETS_CWR, 0);
-	ck_assert_uint_eq(v6 ? packets_get16(packet + 4) + 40
-			     : packets_get16(packet + 2),
-			  len);
-	if (!v6)
-		ck_assert_uint_eq(packets_sum(0, packet, 20), 0xffff);
-	for (uint32_t off = 0; off < len - vnet->hdr_len;
-	     off += vnet->gso_size, segs++)
-		cut_one(vnet, packet, len, off);
-	n_large++;
-	if (segs > most_segs)
-		most_segs = segs;
-}
-
 /* Take what is in the queue. Returns how many packets there were. */
 static uint32_t drain(void)
 {
@@ -196,15 +76,16 @@ static uint32_t drain(void)
 		ck_assert_uint_gt((uint32_t)got, VNET);
 		memcpy(&vnet, buf, VNET);
 		n = (uint32_t)got - VNET;
-		if (n > largest)
-			largest = n;
+		largest = max_u32(largest, n);
 		packets++;
 		if (vnet.gso_type) {
-			cut(&vnet, buf + VNET, n);
+			n = gso_cut(&vnet, buf + VNET, n, come_out);
+			most_segs = max_u32(most_segs, n);
+			n_large++;
 			continue;
 		}
 		if (vnet.flags)
-			complete(&vnet, buf + VNET, n);
+			gso_complete(&vnet, buf + VNET, n);
 		come_out(buf + VNET, n);
 	}
 	n_packets += packets;
@@ -687,202 +568,6 @@ START_TEST(test_any_segments_come_out_as_they_went_in)
 }
 END_TEST
 
-/* --- reading ------------------------------------------------------------ */
-
-/* Put a packet into the queue: len bytes that tell it from others. */
-static void feed(uint8_t tag, uint32_t len, const struct virtio_net_hdr *vnet)
-{
-	static uint8_t buf[VNET + BIG];
-	uint32_t hdr = vnet ? VNET : 0;
-
-	if (vnet)
-		memcpy(buf, vnet, VNET);
-	for (uint32_t i = 0; i < len; i++)
-		buf[hdr + i] = (uint8_t)(tag + i % 251);
-	ck_assert_int_eq(write(queue[1], buf, hdr + len), hdr + len);
-}
-
-static void check_fed(const struct tun_packet *packet, uint8_t tag,
-		      uint32_t len)
-{
-	ck_assert_uint_eq(packet->len, len);
-	ck_assert_uint_eq((uintptr_t)packet->bytes % 16, 0);
-	for (uint32_t i = 0; i < len; i++)
-		if (packet->bytes[i] != (uint8_t)(tag + i % 251))
-			ck_abort_msg("byte %u of packet %u", i, tag);
-}
-
-static const struct virtio_net_hdr plain;
-
-START_TEST(test_what_the_header_says_is_handed_on)
-{
-	static const struct {
-		struct virtio_net_hdr hdr;
-		bool checked;
-		uint16_t unit;
-	} says[] = {
-		{ { 0 }, false, 0 },
-		{ { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM }, true, 0 },
-		{ { .flags = VIRTIO_NET_HDR_F_DATA_VALID }, true, 0 },
-		{ { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-		    .gso_type = VIRTIO_NET_HDR_GSO_TCPV4,
-		    .gso_size = 1448 },
-		  true,
-		  1448 },
-		{ { .flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
-		    .gso_type =
-			    VIRTIO_NET_HDR_GSO_TCPV6 | VIRTIO_NET_HDR_GSO_ECN,
-		    .gso_size = 1220 },
-		  true,
-		  1220 },
-		/* Of no use without a type. */
-		{ { .gso_size = 1448 }, false, 0 },
-	};
-	struct tun_packet packet;
-
-	for (uint32_t i = 0; i < sizeof(says) / sizeof(says[0]); i++) {
-		feed((uint8_t)i, 3000, &says[i].hdr);
-		ck_assert_int_eq(tun_io_read(io, false, &packet), 1);
-		check_fed(&packet, (uint8_t)i, 3000);
-		ck_assert_int_eq(packet.offload.checked, says[i].checked);
-		ck_assert_uint_eq(packet.offload.unit, says[i].unit);
-	}
-	ck_assert_int_eq(tun_io_read(io, false, &packet), 0);
-}
-END_TEST
-
-/* Small ones and large ones in one batch, all still there at its end. */
-START_TEST(test_packets_that_are_kept_stay_as_they_are)
-{
-	static const uint32_t lens[] = { 40, 65535, 1, 64, 1500, 65000, 100 };
-	const uint32_t n = sizeof(lens) / sizeof(lens[0]);
-	struct tun_packet packets[sizeof(lens) / sizeof(lens[0])];
-
-	tun_io_rewind(io);
-	for (uint32_t round = 0; round < 3; round++) {
-		for (uint32_t i = 0; i < n; i++) {
-			feed((uint8_t)(i + round), lens[i], &plain);
-			ck_assert_int_eq(tun_io_read(io, i > 0, &packets[i]),
-					 1);
-		}
-		for (uint32_t i = 0; i < n; i++)
-			check_fed(&packets[i], (uint8_t)(i + round), lens[i]);
-		tun_io_rewind(io);
-	}
-}
-END_TEST
-
-START_TEST(test_place_of_what_is_not_kept_is_taken)
-{
-	struct tun_packet first, packet;
-	const uint8_t *third;
-
-	feed(1, 500, &plain);
-	feed(2, 60000, &plain);
-	feed(3, 700, &plain);
-	ck_assert_int_eq(tun_io_read(io, false, &first), 1);
-	ck_assert_int_eq(tun_io_read(io, false, &packet), 1);
-	ck_assert_ptr_eq(packet.bytes, first.bytes);
-	check_fed(&packet, 2, 60000);
-	ck_assert_int_eq(tun_io_read(io, true, &packet), 1);
-	ck_assert_ptr_ne(packet.bytes, first.bytes);
-	check_fed(&packet, 3, 700);
-	/* Nothing came: the one before keeps its place all the same. */
-	ck_assert_int_eq(tun_io_read(io, true, &packet), 0);
-	feed(4, 10, &plain);
-	third = packet.bytes;
-	ck_assert_int_eq(tun_io_read(io, true, &packet), 1);
-	ck_assert_int_ge(packet.bytes - third, 700);
-	ck_assert_int_le(packet.bytes - third, 800);
-	ck_assert_int_eq(first.bytes[699], (uint8_t)(2 + 699 % 251));
-	tun_io_rewind(io);
-	feed(5, 800, &plain);
-	/* After a rewind there is nothing to be kept. */
-	ck_assert_int_eq(tun_io_read(io, true, &packet), 1);
-	ck_assert_ptr_eq(packet.bytes, first.bytes);
-}
-END_TEST
-
-/* Of largest packets, the next one stays in the queue. */
-START_TEST(test_full_memory_loses_nothing)
-{
-	struct tun_packet packets[64], packet;
-	uint8_t tag = 0, next = 0;
-
-	for (uint32_t batch = 0; batch < 4; batch++) {
-		uint32_t n = 0;
-
-		for (;;) {
-			if (tag - next < 1)
-				feed(tag++, BIG, &plain);
-			ck_assert_uint_lt(n, 64);
-			if (!tun_io_read(io, n > 0, &packets[n]))
-				break;
-			n++;
-			next++;
-		}
-		/* There is one that was not read, and room was for several. */
-		ck_assert_uint_ge(n, 8);
-		ck_assert_int_eq(tag - next, 1);
-		ck_assert_int_eq(tun_io_read(io, true, &packet), 0);
-		for (uint32_t i = 0; i < n; i++)
-			check_fed(&packets[i], (uint8_t)(next - n + i), BIG);
-		tun_io_rewind(io);
-	}
-}
-END_TEST
-
-START_TEST(test_without_offload_a_batch_has_room_for_its_packets)
-{
-	struct tun_packet packets[4], packet;
-
-	for (int vnet = 0; vnet < 2; vnet++) {
-		close_io();
-		open_io(vnet, false);
-		for (uint8_t i = 0; i < 5; i++)
-			feed(i, MTU, vnet ? &plain : NULL);
-		for (uint32_t i = 0; i < 4; i++)
-			ck_assert_int_eq(tun_io_read(io, i > 0, &packets[i]),
-					 1);
-		for (uint8_t i = 0; i < 4; i++) {
-			check_fed(&packets[i], i, MTU);
-			ck_assert_int_eq(packets[i].offload.checked, false);
-			ck_assert_uint_eq(packets[i].offload.unit, 0);
-		}
-		ck_assert_int_eq(tun_io_read(io, true, &packet), 0);
-		tun_io_rewind(io);
-		ck_assert_int_eq(tun_io_read(io, false, &packet), 1);
-		check_fed(&packet, 4, MTU);
-	}
-}
-END_TEST
-
-/* No packet in it: nothing is handed out, and what follows is not lost. */
-START_TEST(test_header_alone_is_no_packet)
-{
-	struct tun_packet packet;
-
-	for (uint32_t len = 1; len <= VNET; len++) {
-		feed(1, len, NULL);
-		feed(2, 100, &plain);
-		ck_assert_int_eq(tun_io_read(io, false, &packet), 0);
-		ck_assert_int_eq(tun_io_read(io, false, &packet), 1);
-		check_fed(&packet, 2, 100);
-	}
-}
-END_TEST
-
-START_TEST(test_failed_read_says_why)
-{
-	struct tun_packet packet;
-	int fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-
-	ck_assert_int_eq(dup2(fd, queue[0]), queue[0]);
-	close(fd);
-	ck_assert_int_eq(tun_io_read(io, false, &packet), -EBADF);
-}
-END_TEST
-
 UNIT_MAIN("daemon/tun_io",
 	  UNIT_LOOP("writing, IPv4 and IPv6", 2, up, close_io,
 		    test_bulk_goes_in_large_packets,
@@ -901,11 +586,4 @@ UNIT_MAIN("daemon/tun_io",
 		    test_full_queue_drops_and_counts_segments,
 		    test_failed_write_is_counted),
 	  UNIT_LOOP("random", 8, up, close_io,
-		    test_any_segments_come_out_as_they_went_in),
-	  UNIT_CASE("reading", up, close_io,
-		    test_what_the_header_says_is_handed_on,
-		    test_packets_that_are_kept_stay_as_they_are,
-		    test_place_of_what_is_not_kept_is_taken,
-		    test_full_memory_loses_nothing,
-		    test_without_offload_a_batch_has_room_for_its_packets,
-		    test_header_alone_is_no_packet, test_failed_read_says_why))
+		    test_any_segments_come_out_as_they_went_in))
