@@ -12,6 +12,7 @@ PING is answered and credit granted while it waits for a frame. One stream
 serves one worker; dial() takes the worker's number.
 """
 
+import contextlib
 import os
 import socket
 import struct
@@ -210,7 +211,9 @@ class Backend:
             if f is None:
                 return None
             if f.type == "PING":
-                self.send("PONG", offset=f.offset)
+                # it may be closed behind what is still to be read
+                with contextlib.suppress(BrokenPipeError):
+                    self.send("PONG", offset=f.offset)
             if f.type not in skip:
                 return f
 

@@ -136,7 +136,9 @@ def test_bulk_with_a_pool_that_throttles():
 # --- loss
 
 def lossy(workers, *args):
-    with Net(), Echo(workers) as d, Dropper(percent=2) as drop:
+    """Each segment is a packet: of large ones too few would be dropped."""
+    top = {"tun": {"xtcp0": {"vip": [VIP4, VIP6], "offload": False}}}
+    with Net(), Echo(workers, top=top) as d, Dropper(percent=2) as drop:
         r = msgclient(f"{VIP4}:{PORT}", *args)
         to, came_from = drop.dropped()
         if to < 20 or came_from < 20:
