@@ -72,7 +72,7 @@ static bool balance_holds(const struct group *g, const struct bstream *s,
 	       frame_conn_generation(s->held.conn) == rec->generation;
 }
 
-/* What some backend was given before xtcpd began anew, and did not yet do. */
+/* Some backend was given it before, and may have it done; it is not known. */
 static bool balance_was_given(const struct blk *blk)
 {
 	return blk && seq_gt(blk->rcv_redlv, blk->rcv_app);
@@ -97,9 +97,9 @@ static uint64_t balance_awaited(const struct group *g, const struct rec *rec,
 }
 
 /*
- * Must the connection stay with cur? While a request is in hand there, also
- * one from before xtcpd began anew, or part of a reply: what another one replied
- * would overtake it.
+ * Must the connection stay with cur? While a request is in hand there, or is
+ * about to be delivered to it again, or part of a reply: what another one
+ * replied would overtake it.
  */
 static bool balance_is_held(const struct group *g, const struct bstream *cur,
 			    const struct rec *rec, const struct blk *blk)

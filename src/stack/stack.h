@@ -267,7 +267,8 @@ void stack_pool_set(struct stack *st, uint16_t i, uint64_t bytes,
  * about when it died; what is torn is dropped, with a RST (recover.c). Events
  * tell of what is to be delivered (again), and the next flush sends what is to
  * be sent again. Returns how many connections there are; counted, as are those
- * that were lost. On an empty arena it only expects cookies.
+ * that were lost. On an empty arena it only expects cookies. Unless this is the
+ * arena's first process, no RST says "no connection" for a while (recover.c).
  */
 uint32_t stack_recover(struct stack *st, uint64_t now_us);
 

@@ -447,6 +447,7 @@ struct part {
 static struct part parts[8];
 static uint32_t n_parts;
 
+/* Slot owners are left out: the daemon's, and no script has one. */
 static void parts_init(void)
 {
 	const struct arena_header *header = live.header;

@@ -75,8 +75,10 @@ def test_clean():
     with profile(both=RTT) as check:
         stats, counters = check.all()
         equal(stats["ba"]["delivered"], stats["ba"]["packets"])
-        # A time-out or a probe may be a busy machine's; this is not.
         equal(counters["fast_retransmits"], 0)
+        # A busy machine may let a timer fire; nothing else sends again.
+        if not counters["rto_fired"] and not counters["tlp_probes"]:
+            equal(counters["segs_retransmitted"], 0)
 
 
 def test_loss():
