@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "arena/huge.h"
 #include "arena/layout.h"
 
 int index_init(struct index *index, uint32_t n)
@@ -16,6 +17,7 @@ int index_init(struct index *index, uint32_t n)
 
 	if (map == MAP_FAILED)
 		return -ENOMEM;
+	huge_advise(map, n_slots * sizeof(struct index_slot));
 	*index = (struct index){ .slots = map, .n_slots = n_slots };
 	return 0;
 }

@@ -7,6 +7,7 @@ src_arena_libarena_la_SOURCES = \
 	src/arena/arena.h \
 	src/arena/chunks.c \
 	src/arena/chunks.h \
+	src/arena/huge.h \
 	src/arena/index.c \
 	src/arena/index.h \
 	src/arena/layout.h \

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "arena/huge.h"
 #include "arena/trim.h"
 #include "base/bytes.h"
 
@@ -44,6 +45,7 @@ int shard_init(struct shard *sh, const struct arena *arena, uint32_t i,
 		shard_fini(sh);
 		return -ENOMEM;
 	}
+	huge_advise(sh->recs, sh->n_recs * sizeof(*sh->recs));
 	wheel_init(&sh->wheel, sh->blks, now_us);
 	return 0;
 }

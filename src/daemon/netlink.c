@@ -14,6 +14,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdlib.h>
@@ -185,6 +186,19 @@ int netlink_link_set(struct netlink *nl, const struct netlink_link *link)
 	ifi->ifi_flags = link->up ? IFF_UP : 0;
 	mnl_attr_put_u32(nlh, IFLA_MTU, link->mtu);
 	mnl_attr_put_u32(nlh, IFLA_TXQLEN, link->txqlen);
+	return netlink_talk(nl, nlh, NULL, NULL);
+}
+
+int netlink_link_noqueue(struct netlink *nl, int index)
+{
+	struct nlmsghdr *nlh = netlink_request(nl, RTM_NEWQDISC,
+					       NLM_F_CREATE | NLM_F_REPLACE);
+	struct tcmsg *tcm = mnl_nlmsg_put_extra_header(nlh, sizeof(*tcm));
+
+	tcm->tcm_family = AF_UNSPEC;
+	tcm->tcm_ifindex = index;
+	tcm->tcm_parent = TC_H_ROOT;
+	mnl_attr_put_strz(nlh, TCA_KIND, "noqueue");
 	return netlink_talk(nl, nlh, NULL, NULL);
 }
 

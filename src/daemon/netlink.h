@@ -39,6 +39,12 @@ int netlink_link_get(struct netlink *nl, const char *name,
 /* Sets mtu, txqlen and up of the link of this index. */
 int netlink_link_set(struct netlink *nl, const struct netlink_link *link);
 
+/*
+ * Packets to the link go straight to its queues: the root qdisc becomes
+ * "noqueue". Returns 0 or a negative errno.
+ */
+int netlink_link_noqueue(struct netlink *nl, int index);
+
 /* A route to one address, in the main table. */
 struct netlink_route {
 	struct conf_ip dst;

@@ -177,6 +177,23 @@ static int tun_open_queues(struct tun *tun, uint32_t n, struct fdstore *store)
 	return rc;
 }
 
+/*
+ * Packets wait in the device's own queues, and what has no room there is lost,
+ * whatever stands before: a queueing discipline is a lock per packet and no
+ * more. One that an operator gave to a device of his own stays.
+ */
+static void tun_set_noqueue(const struct tun *tun)
+{
+	int rc;
+
+	if (tun->before.index || tun->n_adopted)
+		return;
+	rc = netlink_link_noqueue(tun->nl, tun->link.index);
+	if (rc < 0)
+		log_warn("tun %s: qdisc noqueue: %s", tun->conf.name,
+			 strerror(-rc));
+}
+
 static int tun_bring_up(struct tun *tun)
 {
 	int rc;
@@ -188,6 +205,8 @@ static int tun_bring_up(struct tun *tun)
 	if (rc < 0)
 		log_error("tun %s: mtu %u, up: %s", tun->conf.name,
 			  tun->conf.mtu, strerror(-rc));
+	else
+		tun_set_noqueue(tun);
 	return rc;
 }
 

@@ -100,6 +100,7 @@ def test_device_has_queues_mtu_and_is_up():
         equal(info["multi_queue"], True)
         equal(info["pi"], False)
         equal(info["numqueues"], 3)
+        equal(found["qdisc"], "noqueue")
         p.end("close")
         equal(link(), None)
 
@@ -193,7 +194,9 @@ def test_unused_device_is_taken_over_and_given_back():
     with Net():
         run("ip", "tuntap", "add", "dev", "xtcp0", "mode", "tun", "multi_queue")
         run("ip", "link", "set", "xtcp0", "mtu", "1300")
+        run("tc", "qdisc", "replace", "dev", "xtcp0", "root", "pfifo")
         with Probe(queues=2, mtu=1500) as p:
+            equal(link()["qdisc"], "pfifo")
             equal(link()["mtu"], 1500)
             p.end("close")
         equal(link()["mtu"], 1300)

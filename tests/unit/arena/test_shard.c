@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The arena is the truth (I2): what is derived comes back from it. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "../unit.h"
 #include "arena/arena.h"
 #include "arena/recover.h"
+#include "base/bytes.h"
 
 static struct arena arena;
 static struct shard sh;
@@ -292,6 +295,47 @@ START_TEST(test_memory_of_blocks_goes_back_records_stay)
 }
 END_TEST
 
+/* Are huge pages advised for the mapping with this address? */
+static bool huge_is_advised(const void *address)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	uintptr_t at = (uintptr_t)address, begin, end;
+	char line[512];
+	bool within = false, advised = false;
+
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " ", &begin, &end) ==
+		    2)
+			within = begin <= at && at < end;
+		else if (within && !strncmp(line, "VmFlags:", 8))
+			advised = strstr(line, " hg") != NULL;
+	}
+	fclose(f);
+	return advised;
+}
+
+START_TEST(test_huge_pages_are_asked_for_large_tables_alone)
+{
+	static const uint32_t connections[] = { 100000, 2000000 };
+	struct shard s;
+	struct arena many;
+
+	for (size_t i = 0; i < ARRAY_SIZE(connections); i++) {
+		struct arena_sizes sizes = { 1, connections[i], 1 << 20,
+					     1 << 20 };
+
+		ck_assert_int_eq(arena_create(&many, NULL, &sizes), 0);
+		ck_assert_int_eq(shard_init(&s, &many, 0, 0), 0);
+		ck_assert_int_eq(huge_is_advised(s.index.slots), i == 1);
+		ck_assert_int_eq(huge_is_advised(s.recs), i == 1);
+		ck_assert(!huge_is_advised(s.blks));
+		shard_fini(&s);
+		arena_close(&many);
+	}
+}
+END_TEST
+
 START_TEST(test_shards_of_several_workers_do_not_overlap)
 {
 	struct arena_sizes sizes = { 4, 1000, 1 << 20, 1 << 20 };
@@ -315,5 +359,6 @@ UNIT_MAIN(
 		  test_memory_goes_back_when_the_load_is_gone),
 	UNIT_CASE("arena", NULL, NULL,
 		  test_memory_of_blocks_goes_back_records_stay,
+		  test_huge_pages_are_asked_for_large_tables_alone,
 		  test_shards_of_several_workers_do_not_overlap),
 	UNIT_LOOP("rebuild", 8, up, down, test_rebuild_gives_what_was_there))
