@@ -3,7 +3,9 @@
  * blaster - feeds the reflector, in the way in which xtcp-swarm --direct feeds
  * xtcpd: packets go into the queue of the server's device through a packet
  * socket, 64 with a system call, and what comes back is forwarded by the kernel
- * to a TUN device of our own. So many are under way at any time.
+ * to a TUN device of our own. So many are under way at any time; or, with
+ * --rate, they are sent one by one at even distances, and no more than so many
+ * are under way.
  *
  * A packet is as large as a request of xtcp-swarm: IPv4, TCP with timestamps,
  * payload. Prints one JSON object.
@@ -20,7 +22,7 @@
 
 #define USAGE                                                           \
 	"blaster --to DEVICE --device NAME [--vnet] [--outstanding N] " \
-	"[--payload BYTES] [--ms N]"
+	"[--payload BYTES] [--rate PER_S] [--ms N]"
 #define SEND_BATCH 64u
 #define READ_BATCH 128
 #define IP_BYTES 20
@@ -35,6 +37,7 @@ static struct {
 	const char *to, *device;
 	bool vnet;
 	uint32_t outstanding, payload;
+	uint64_t rate; /* packets per second; 0: as fast as may be */
 	uint64_t ms;
 } opt = { .outstanding = 256, .payload = 1024, .ms = 1000 };
 
@@ -166,22 +169,48 @@ static uint32_t read_some(int fd)
 	return n;
 }
 
+/* How many of the rate's are due after so long, having sent so many. */
+static uint32_t due(uint64_t elapsed_ns, uint64_t sent, uint32_t room)
+{
+	uint64_t all = elapsed_ns * opt.rate / NSEC_PER_SEC;
+
+	if (!opt.rate || all >= sent + room)
+		return room;
+	return all > sent ? (uint32_t)(all - sent) : 0;
+}
+
+/* Until an answer comes, or with a rate the next packet is due. */
+static void wait_some(int in, uint64_t elapsed_ns, uint64_t sent)
+{
+	struct pollfd pfd = { .fd = in, .events = POLLIN };
+	uint64_t next = opt.rate ? (sent + 1) * NSEC_PER_SEC / opt.rate : 0;
+	uint64_t ns = LOST_MS * NSEC_PER_MSEC;
+	struct timespec ts;
+
+	if (opt.rate)
+		ns = next > elapsed_ns ? next - elapsed_ns : 0;
+	ts.tv_sec = (time_t)(ns / NSEC_PER_SEC);
+	ts.tv_nsec = (long)(ns % NSEC_PER_SEC);
+	ppoll(&pfd, 1, &ts, NULL);
+}
+
 static void blast(int out, int in)
 {
 	uint64_t start = bench_clock_ns(), end = start + opt.ms * NSEC_PER_MSEC;
 	uint64_t pairs = 0, lost = 0, failed = 0, last = start, now = start;
-	struct pollfd pfd = { .fd = in, .events = POLLIN };
+	uint64_t sent = 0;
 	uint32_t under_way = 0, n;
 
 	while (now < end) {
-		while (under_way < opt.outstanding) {
-			n = send_some(out, opt.outstanding - under_way,
-				      &failed);
+		while ((n = due(now - start, sent,
+				opt.outstanding - under_way))) {
+			n = send_some(out, n, &failed);
 			if (!n)
 				break;
 			under_way += n;
+			sent += n;
 		}
-		poll(&pfd, 1, LOST_MS);
+		wait_some(in, now - start, sent);
 		n = read_some(in);
 		now = bench_clock_ns();
 		if (n) {
@@ -208,6 +237,7 @@ static void parse_options(int argc, char **argv)
 		{ "vnet", no_argument, NULL, 'v' },
 		{ "outstanding", required_argument, NULL, 'n' },
 		{ "payload", required_argument, NULL, 'p' },
+		{ "rate", required_argument, NULL, 'r' },
 		{ "ms", required_argument, NULL, 'm' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -224,6 +254,8 @@ static void parse_options(int argc, char **argv)
 			opt.outstanding = (uint32_t)bench_number(optarg, USAGE);
 		else if (which == 'p')
 			opt.payload = (uint32_t)bench_number(optarg, USAGE);
+		else if (which == 'r')
+			opt.rate = bench_number(optarg, USAGE);
 		else if (which == 'm')
 			opt.ms = bench_number(optarg, USAGE);
 		else

@@ -7,9 +7,10 @@ flood     who gets in while SYNs pour down
 """
 
 import json
+import os
 
 from measure import (
-    VIP4, abandon, median, page_tables, swarm, trouble, xtcpd_echo)
+    VIP4, abandon, cpu_s, median, page_tables, swarm, trouble, xtcpd_echo)
 from harness import VIP6
 
 RATE = 30000
@@ -26,20 +27,24 @@ def watched(r):
 def run_one(n, family, seconds, load, workers, size=1024):
     """A daemon of its own with n clients, one load; what was seen."""
     address = VIP6 if family == 6 else VIP4
-    with xtcpd_echo(n, workers) as (d, _):
+    with xtcpd_echo(n, workers) as (d, e):
+        backend = cpu_s(e.pid)
         r = swarm(d, "--connections", n, "--hold", 1, "--duration", seconds,
                   "--request", size, "--end", "vanish", *load, address=address)
         memory, tables = d.memory(), page_tables(d.pid)
+        backend = cpu_s(e.pid) - backend
         abandon(d)
-    w = watched(r)
+    w, done = watched(r), r["exchanges"]
     return {
-        "connections": n, "ip": family,
+        "connections": n, "ip": family, "w": workers,
         "resident": w["resident_bytes_idle"],
         "before": w["resident_bytes_before"],
         "bytes": w["resident_bytes_idle"] / n,
         "page_tables": tables, "arena": memory["arena_resident_bytes"],
         "connects_per_s": r["connects_per_s"],
         "per_s": r["exchanges_per_s"], "us": w["load_us_per_exchange"],
+        "swarm_us": r["load_cpu"]["us_per_exchange"],
+        "backend_us": backend * 1e6 / done if done else None,
         "share": w["load_cpu_s"] / r["load_s"] if r["load_s"] else None,
         "p50_ms": r["latency_us"]["p50"] / 1000,
         "p99_ms": r["latency_us"]["p99"] / 1000,
@@ -63,6 +68,8 @@ def sizes_of(options):
 def scale_figures(peaks, at_rate):
     by = {}
     for p in peaks:
+        if p["w"] != at_rate["w"]:
+            continue
         by.setdefault((p["connections"], p["ip"]), []).append(p)
     largest, smallest = max(n for n, _ in by), min(n for n, _ in by)
     found = []
@@ -94,16 +101,22 @@ def measure_scale(options):
     workers = options["workers"]
     peaks = [run_one(n, ip, seconds, ("--outstanding", outstanding), workers)
              for n, ip in sizes_of(options)]
+    # one worker against two, with everything else as it was
+    n, other = max(p["connections"] for p in peaks if p["connections"] <
+                   TEN_MILLION), 2 if workers == 1 else 1
+    peaks.append(run_one(n, 4, seconds, ("--outstanding", outstanding), other))
     n, rate = (10000, 3000) if options["quick"] else (1_000_000, RATE)
     at_rate = run_one(n, 4, max(seconds, 0 if options["quick"] else 10),
                       ("--rate", rate), workers)
     at_rate["rate"] = rate
     rows = [{"load": f"{outstanding} under way", **p} for p in peaks]
+    processors = len(os.sched_getaffinity(0))
     rows.append({"load": f"{rate:,}/s", **at_rate})
     return {
         "rounds": peaks + [at_rate],
-        "columns": ["connections", "ip", "load", "bytes", "connects_per_s",
-                    "per_s", "us", "share", "p50_ms", "p99_ms", "lost"],
+        "columns": ["connections", "ip", "w", "load", "bytes",
+                    "connects_per_s", "per_s", "us", "backend_us", "swarm_us",
+                    "share", "p50_ms", "p99_ms", "lost"],
         "rows": rows,
         "figures": scale_figures(peaks, at_rate),
         "trouble": [r["trouble"] for r in peaks + [at_rate] if r["trouble"]],
@@ -111,8 +124,9 @@ def measure_scale(options):
         "note": "bytes: all that is resident of the process, idle, by "
                 "connection (page tables are not in it: at most "
                 f"{max(r['page_tables'] / r['connections'] for r in peaks):.1f}"
-                "); us: CPU of xtcpd per exchange; 1024 bytes each way over "
-                f"random connections; at {rate:,}/s {at_rate['late']:,} "
+                "); w: workers; us: CPU of xtcpd per exchange, and so of backend "
+                f"and swarm: all three share {processors} processors; 1024 "
+                f"bytes each way over random connections; at {rate:,}/s {at_rate['late']:,} "
                 f"requests were begun late, {at_rate['not_begun']:,} never",
     }
 

@@ -5,7 +5,9 @@ Both are fed the same way: packets of a request's size go into the queue of
 xtcp0 through a packet socket, the answers are forwarded to another TUN device;
 as many under way at any time. With twice as many clients as requests under way
 an ACK nearly always rides on the next request, so that an exchange is a packet
-in and a packet out, too.
+in and a packet out, too. The reflector is also fed one by one, at the rate of
+`scale`: each packet has a wake-up of its own then, and no server on a TUN device
+takes less of a core.
 """
 
 import json
@@ -17,6 +19,7 @@ from measure import (
     SWARM, VIP4, Ready, abandon, cpu_s, middle, ratio, run, swarm,
     trouble, turns, xtcpd_echo)
 from harness import wait_for
+from scale import RATE
 
 DEVICE = "xtcp0"
 FEEDER = "swarm0"
@@ -26,7 +29,7 @@ def link_is(device):
     return run("ip", "link", "show", device, check=False).returncode == 0
 
 
-def reflector_round(vnet, outstanding, size, seconds):
+def reflector_round(vnet, outstanding, size, seconds, rate=0):
     flags = ["--vnet"] if vnet else []
     with Ready("reflector", DEVICE, *flags) as r:
         wait_for(DEVICE, lambda: link_is(DEVICE))
@@ -34,7 +37,7 @@ def reflector_round(vnet, outstanding, size, seconds):
         run("ip", "route", "add", VIP4 + "/32", "dev", DEVICE)
         with Ready("blaster", "--to", DEVICE, "--device", FEEDER, *flags,
                    "--outstanding", outstanding, "--payload", size,
-                   "--ms", int(seconds * 1000), stdin=subprocess.PIPE) as b:
+                   "--rate", rate, "--ms", int(seconds * 1000), stdin=subprocess.PIPE) as b:
             b.wait_ready()
             run("ip", "link", "set", FEEDER, "up")
             run("ip", "route", "add", SWARM, "dev", FEEDER)
@@ -74,6 +77,8 @@ def measure_wall(options):
             True, outstanding, size, options["seconds"]),
         "reflector, no offload": lambda: reflector_round(
             False, outstanding, size, options["seconds"]),
+        f"reflector, {RATE:,}/s": lambda: reflector_round(
+            True, outstanding, size, options["seconds"], RATE),
         "xtcpd": lambda: xtcpd_round(outstanding, size, options["seconds"]),
     }
     rounds = []

@@ -64,7 +64,10 @@ def test_bench_wall():
     text, result = bench("wall")
     check_section(text, result, "wall")
     seen = rows(result, "wall")
-    equal(list(seen), ["reflector", "reflector, no offload", "xtcpd"])
+    paced = "reflector, 30,000/s"
+    equal(list(seen), ["reflector", "reflector, no offload", paced, "xtcpd"])
+    # never more than were asked for, but for what was under way at the end
+    equal(0 < seen[paced]["per_s"] <= 30_100, True, seen[paced])
     for who, row in seen.items():
         equal(row["per_s"] > 0 and row["us"] > 0, True, f"{who} {row}")
     equal(seen["reflector"]["packets"], 2.0)
@@ -76,6 +79,7 @@ def test_bench_scale_connect_flood():
     check_section(text, result, "scale", "connect", "flood")
     by_ip = {r["ip"] for r in result["sections"]["scale"]["rows"]}
     equal(by_ip, {4, 6})
+    equal({r["w"] for r in result["sections"]["scale"]["rows"]}, {1, 2})
     (flood,) = result["sections"]["flood"]["rows"]
     equal((flood["wanted"], flood["connected"]), (300, 300))
     equal(flood["flood_per_s"] > 0, True)
