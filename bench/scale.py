@@ -15,6 +15,8 @@ from harness import VIP6
 
 RATE = 30000
 TEN_MILLION = 10_000_000
+# Asked for: some are late, and a late one is not made up for.
+FLOOD = 315_000
 # SYNs of a client in the flood: it waits 1, 2, 4 seconds in between.
 TRIES = 4
 
@@ -162,7 +164,7 @@ def measure_connect(options):
 
 def measure_flood(options):
     n, rate, flood = (300, 1000, 20000) if options["quick"] else (
-        5000, 1000, 300_000)
+        5000, 1000, FLOOD)
     # room for what the flood leaves half open (half-open-max: 65536), too
     with xtcpd_echo(200_000, options["workers"]) as (d, _):
         r = swarm(d, "--connections", n, "--connect-rate", rate, "--syn-flood",
