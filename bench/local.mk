@@ -15,7 +15,7 @@ bench_reflector_SOURCES = bench/reflector.c bench/common.h bench/tunfd.h
 # For callgrind: bench/instructions.
 check_PROGRAMS += bench/exchange
 bench_exchange_SOURCES = bench/exchange.c
-bench_exchange_LDFLAGS = $(WHOLE_LDFLAGS)
+bench_exchange_LDFLAGS = $(whole_ldflags)
 bench_exchange_LDADD = $(daemon_libs)
 
 EXTRA_DIST += \

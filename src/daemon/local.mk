@@ -128,5 +128,5 @@ daemon_libs = \
 
 sbin_PROGRAMS += xtcpd
 xtcpd_SOURCES = src/daemon/main.c
-xtcpd_LDFLAGS = $(WHOLE_LDFLAGS)
+xtcpd_LDFLAGS = $(whole_ldflags)
 xtcpd_LDADD = $(daemon_libs)

@@ -3,7 +3,7 @@
 # The sample backend.
 bin_PROGRAMS += xtcp-echod
 xtcp_echod_SOURCES = src/tools/echod.c
-xtcp_echod_LDFLAGS = $(WHOLE_LDFLAGS)
+xtcp_echod_LDFLAGS = $(whole_ldflags)
 xtcp_echod_LDADD = src/lib/libxtcp.la src/base/libbase.la
 
 # The load generator. It has a TCP of its own: nothing of stack and arena. All
@@ -47,5 +47,5 @@ src_tools_libswarm_la_SOURCES = \
 src_tools_libswarm_la_CFLAGS = $(AM_CFLAGS) $(MNL_CFLAGS) $(JSON_C_CFLAGS)
 src_tools_libswarm_la_LIBADD = src/base/libbase.la $(MNL_LIBS) $(JSON_C_LIBS)
 xtcp_swarm_SOURCES = src/tools/swarm.c
-xtcp_swarm_LDFLAGS = $(WHOLE_LDFLAGS)
+xtcp_swarm_LDFLAGS = $(whole_ldflags)
 xtcp_swarm_LDADD = src/tools/libswarm.la src/base/libbase.la

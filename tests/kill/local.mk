@@ -8,7 +8,7 @@ tests_kill_instants_SOURCES = \
 	tests/kill/scripts.c \
 	tests/kill/world.c
 # As xtcpd itself: with the very order of writes that is installed.
-tests_kill_instants_LDFLAGS = $(WHOLE_LDFLAGS)
+tests_kill_instants_LDFLAGS = $(whole_ldflags)
 tests_kill_instants_LDADD = $(unit_stack)
 
 EXTRA_DIST += \

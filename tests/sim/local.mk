@@ -29,7 +29,7 @@ tests_sim_sim_SOURCES = \
 	tests/sim/world.c \
 	tests/sim/world_up.c
 # As xtcpd itself: the kills are in the very code that is installed.
-tests_sim_sim_LDFLAGS = $(WHOLE_LDFLAGS)
+tests_sim_sim_LDFLAGS = $(whole_ldflags)
 tests_sim_sim_LDADD = $(daemon_libs)
 
 # For tests/sim/test_mutations, which links the program itself.
