@@ -466,6 +466,7 @@ check_PROGRAMS += tests/net/tun_probe
 tests_net_tun_probe_LDADD = $(daemon_libs)
 
 EXTRA_DIST += \
+	tests/net/test_packages.py \
 	tests/net/test_takeover.py \
 	tests/net/test_sandbox.py \
 	tests/net/test_tun.py \

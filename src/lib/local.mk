@@ -31,7 +31,7 @@ src_lib_libxtcpcore_la_LIBADD = src/proto/libproto.la
 lib_LTLIBRARIES += src/lib/libxtcp.la
 src_lib_libxtcp_la_SOURCES =
 src_lib_libxtcp_la_LIBADD = src/lib/libxtcpcore.la
-src_lib_libxtcp_la_LDFLAGS = $(AM_LDFLAGS) -version-info 0:0:0 \
+src_lib_libxtcp_la_LDFLAGS = $(AM_LDFLAGS) -version-info 1:0:0 \
 	-no-undefined -export-symbols-regex '^xtcp_'
 
 xtcpincludedir = $(includedir)/xtcp
