@@ -87,9 +87,9 @@ def machine():
     """A booted machine with the packages at hand, none installed."""
     debs = built()
     with tempfile.TemporaryDirectory(prefix="stage-") as stage:
-        os.makedirs(f"{stage}/root/debs")
+        os.makedirs(f"{stage}/srv/debs")
         for name in PACKAGES:
-            shutil.copy(debs[name], f"{stage}/root/debs/{name}.deb")
+            shutil.copy(debs[name], f"{stage}/srv/debs/{name}.deb")
         with Machine(stage) as m:
             # a container's way to say that packages start nothing
             Path(f"{m.root}/usr/sbin/policy-rc.d").unlink(missing_ok=True)
@@ -103,7 +103,7 @@ def dpkg(m, *args, check=True):
 
 
 def install(m, *names):
-    dpkg(m, "-i", *(f"/root/debs/{n}.deb" for n in names))
+    dpkg(m, "-i", *(f"/srv/debs/{n}.deb" for n in names))
 
 
 def is_there(m, path):
@@ -206,7 +206,7 @@ def test_upgrade_keeps_the_clients():
             holders.busy(CLIENTS)
             before = pid_of(m)
             holders.mark()
-            dpkg(m, "--force-confold", "-i", "/root/debs/xtcpd.deb")
+            dpkg(m, "--force-confold", "-i", "/srv/debs/xtcpd.deb")
             wait_for("another process serves", lambda: (
                 active(m) == "active" and pid_of(m) not in (0, before)))
             holders.recovered(60)
@@ -214,7 +214,7 @@ def test_upgrade_keeps_the_clients():
             # a configuration that it would refuse: it goes on as it was
             m.write("etc/xtcpd.conf", conf() + "frobnicate = 1\n")
             before = pid_of(m)
-            p = dpkg(m, "--force-confold", "-i", "/root/debs/xtcpd.deb")
+            p = dpkg(m, "--force-confold", "-i", "/srv/debs/xtcpd.deb")
             contains(p.stderr, "xtcpd.service goes on as it was")
             equal(pid_of(m), before)
             result = holders.finish(70)
