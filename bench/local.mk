@@ -24,6 +24,7 @@ EXTRA_DIST += \
 	bench/measure.py \
 	bench/peers.py \
 	bench/plot \
+	bench/profile \
 	bench/run \
 	bench/scale.py \
 	bench/wall.py \

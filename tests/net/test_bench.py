@@ -106,6 +106,22 @@ def test_bench_peers():
 
 
 @serial
+def test_profile_tells_where_the_time_goes():
+    with tempfile.TemporaryDirectory() as path:
+        p = run(TOP / "bench/profile", "swarm", "--seconds", 0.5, "--json",
+                f"{path}/json", timeout=110,
+                env={**os.environ, "XTCP_BUILD": str(BUILD)})
+        with open(f"{path}/json") as f:
+            seen = json.load(f)["loads"]["swarm"]["xtcpd"]
+    contains(p.stdout, "swarm: ns of CPU per message")
+    for part in "read from the TUN device", "write to the TUN device":
+        contains(p.stdout, part)
+        equal(seen["parts"][part] > 0, True, part)
+    # every sample is in one part, and their sum is what the process took
+    equal(abs(sum(seen["parts"].values()) / seen["ns"] - 1) < 1e-6, True)
+
+
+@serial
 def test_bench_leaves_out_peers_that_are_missing():
     with tempfile.TemporaryDirectory() as empty:
         # all that it needs, but no proxy
