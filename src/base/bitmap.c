@@ -1,42 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/bitmap.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
-#define WORD_BITS 64
+#define WORD_BITS BITMAP_WORD_BITS
 
 static uint32_t bitmap_words(uint32_t nbits)
 {
 	return nbits / WORD_BITS + (nbits % WORD_BITS != 0);
 }
 
-static uint64_t bitmap_bit(uint32_t i)
-{
-	return UINT64_C(1) << (i % WORD_BITS);
-}
-
-static uint32_t bitmap_lowest(uint64_t word)
-{
-	return (uint32_t)__builtin_ctzll(word);
-}
-
 static uint32_t bitmap_highest(uint64_t word)
 {
 	return WORD_BITS - 1 - (uint32_t)__builtin_clzll(word);
-}
-
-/* The bits of word @w at @level that stand for something. */
-static uint64_t bitmap_valid_bits(const struct bitmap *b, uint32_t level,
-				  uint32_t w)
-{
-	uint32_t tail = b->nbits[level] % WORD_BITS;
-
-	if (tail == 0 || w != b->nbits[level] / WORD_BITS)
-		return UINT64_MAX;
-	return (UINT64_C(1) << tail) - 1;
 }
 
 /* Fills in the number of levels and of bits in each. Returns all words. */
@@ -89,65 +67,61 @@ void bitmap_fini(struct bitmap *b)
 	memset(b, 0, sizeof(*b));
 }
 
-bool bitmap_test(const struct bitmap *b, uint32_t i)
+/* The lowest word of items that is not full; there is one. */
+static uint32_t bitmap_find_room(const struct bitmap *b)
 {
-	return i < b->nbits[0] &&
-	       (b->full[0][i / WORD_BITS] & bitmap_bit(i)) != 0;
+	uint32_t w = 0;
+
+	/* the bits past the end of a level are clear, but never the lowest */
+	for (uint32_t l = b->levels; l-- > 1;)
+		w = w * WORD_BITS + bitmap_lowest(~b->full[l][w]);
+	return w;
+}
+
+/* The levels above hear of word @pos: as far up as that says anything new. */
+static void bitmap_tell_any(struct bitmap *b, uint32_t pos, bool any)
+{
+	for (uint32_t l = 1; l < b->levels; l++, pos /= WORD_BITS) {
+		uint64_t *word = &b->any[l][pos / WORD_BITS], was = *word;
+
+		*word = any ? was | bitmap_bit(pos) : was & ~bitmap_bit(pos);
+		if ((was != 0) == (*word != 0))
+			break;
+	}
+}
+
+static void bitmap_tell_full(struct bitmap *b, uint32_t pos, bool full)
+{
+	for (uint32_t l = 1; l < b->levels; l++, pos /= WORD_BITS) {
+		uint64_t *word = &b->full[l][pos / WORD_BITS], was = *word;
+
+		*word = full ? was | bitmap_bit(pos) : was & ~bitmap_bit(pos);
+		if ((was == UINT64_MAX) == (*word == UINT64_MAX))
+			break;
+	}
+}
+
+void bitmap_word_changed(struct bitmap *b, uint32_t w, uint64_t was)
+{
+	uint64_t is = b->full[0][w];
+
+	if ((was != 0) != (is != 0))
+		bitmap_tell_any(b, w, is != 0);
+	if ((was == UINT64_MAX) != (is == UINT64_MAX))
+		bitmap_tell_full(b, w, is == UINT64_MAX);
+	if (is != UINT64_MAX || w != b->room)
+		return;
+	/* With none free, whichever is freed first is there or before. */
+	b->room = b->used < b->nbits[0] ? bitmap_find_room(b)
+					: bitmap_words(b->nbits[0]) - 1;
 }
 
 bool bitmap_set_used(struct bitmap *b, uint32_t i)
 {
-	bool full = true;
-	uint32_t pos = i;
-
 	if (i >= b->nbits[0] || bitmap_test(b, i))
 		return false;
-	for (uint32_t l = 0; l < b->levels; l++, pos /= WORD_BITS) {
-		uint32_t w = pos / WORD_BITS;
-		bool known = b->any[l][w] != 0;
-
-		b->any[l][w] |= bitmap_bit(pos);
-		if (full)
-			b->full[l][w] |= bitmap_bit(pos);
-		full = full && b->full[l][w] == bitmap_valid_bits(b, l, w);
-		if (known && !full)
-			break; /* nothing changes above */
-	}
-	b->used++;
+	bitmap_take(b, i);
 	return true;
-}
-
-void bitmap_free(struct bitmap *b, uint32_t i)
-{
-	bool empty = true;
-	uint32_t pos = i;
-
-	assert(bitmap_test(b, i));
-	for (uint32_t l = 0; l < b->levels; l++, pos /= WORD_BITS) {
-		uint32_t w = pos / WORD_BITS;
-		bool was_full = b->full[l][w] == bitmap_valid_bits(b, l, w);
-
-		b->full[l][w] &= ~bitmap_bit(pos);
-		if (empty)
-			b->any[l][w] &= ~bitmap_bit(pos);
-		empty = empty && b->any[l][w] == 0;
-		if (!was_full && !empty)
-			break; /* nothing changes above */
-	}
-	b->used--;
-}
-
-uint32_t bitmap_alloc(struct bitmap *b)
-{
-	uint32_t pos = 0;
-
-	if (b->used == b->nbits[0])
-		return BITMAP_NONE;
-	/* the bits past the end of a level are clear, but never the lowest */
-	for (uint32_t l = b->levels; l-- > 0;)
-		pos = pos * WORD_BITS + bitmap_lowest(~b->full[l][pos]);
-	bitmap_set_used(b, pos);
-	return pos;
 }
 
 /* The lowest used item below bit @pos of @level, which is set in `any`. */
@@ -174,11 +148,6 @@ uint32_t bitmap_next_used(const struct bitmap *b, uint32_t from)
 		pos = w + 1;
 	}
 	return BITMAP_NONE;
-}
-
-uint32_t bitmap_used_count(const struct bitmap *b)
-{
-	return b->used;
 }
 
 uint32_t bitmap_highwater(const struct bitmap *b)
