@@ -324,8 +324,9 @@ static int deliver_data(struct delivery *d)
 {
 	struct stack *st = d->g->gs->st;
 	struct iovec iov[1 + DELIVER_IOV];
+	uint32_t left;
 
-	for (;;) {
+	do {
 		struct frame f = { .type = FRAME_DATA };
 		int n = DELIVER_IOV;
 		bool redelivered = false;
@@ -351,8 +352,9 @@ static int deliver_data(struct delivery *d)
 		if (bytes == 0)
 			return deliver_wait(d, s);
 		deliver_inflight_begin(d->blk, s);
-		stack_delivered(st, d->ri, bytes, d->g->gs->now_us);
-	}
+		left = stack_delivered(st, d->ri, bytes, d->g->gs->now_us);
+	} while (left);
+	return 0;
 }
 
 /* EOF on s, which may have to be told whose. */
@@ -449,24 +451,23 @@ static int deliver_credit_frame(struct delivery *d, uint64_t limit)
 /*
  * The limit of frame.h, or more for bulk: twice the congestion window ahead,
  * so that the client never waits for the backend, within what the stack
- * queues for one connection as its buffer is filled now.
+ * queues for one connection as its buffer is filled now. blk may be NULL.
  */
-static uint64_t deliver_limit(const struct group *g, uint32_t ri)
+static uint64_t deliver_limit(const struct group *g, const struct rec *rec,
+			      const struct blk *blk)
 {
-	const struct stack *st = g->gs->st;
-	struct stack_conn_info info;
-	uint64_t limit, ahead;
+	uint64_t limit = frame_send_limit(rec->snd_off, CONN_HALF_BYTES);
+	uint64_t ahead = blk ? 2 * (uint64_t)blk->cc.cwnd : 0, end;
 
-	stack_conn_info(st, ri, g->gs->now_us, &info);
-	limit = frame_send_limit(info.snd_acked, CONN_HALF_BYTES);
-	ahead = min_u64(2 * (uint64_t)info.cwnd, stack_reply_room(st));
-	ahead = info.snd_acked + ahead;
-	return max_u64(limit, ahead - ahead % CONN_HALF_BYTES);
+	if (rec->snd_off + ahead < limit + CONN_HALF_BYTES)
+		return limit;
+	end = rec->snd_off + min_u64(ahead, stack_reply_room(g->gs->st));
+	return max_u64(limit, end - end % CONN_HALF_BYTES);
 }
 
 static int deliver_credit_due(struct delivery *d)
 {
-	uint64_t limit = deliver_limit(d->g, d->ri);
+	uint64_t limit = deliver_limit(d->g, d->rec, d->blk);
 
 	if (limit <= deliver_granted(d->blk)) {
 		d->blk->app_flags &= (uint8_t)~APP_CREDIT_DUE;
@@ -477,8 +478,9 @@ static int deliver_credit_due(struct delivery *d)
 
 void deliver_grant(struct group *g, uint32_t ri, struct bstream *s)
 {
-	struct blk *blk = groups_blk(g->gs, list_rec(g, ri));
-	uint64_t limit = deliver_limit(g, ri);
+	const struct rec *rec = list_rec(g, ri);
+	struct blk *blk = groups_blk(g->gs, rec);
+	uint64_t limit = deliver_limit(g, rec, blk);
 
 	if (blk) {
 		limit = max_u64(limit, deliver_granted(blk));

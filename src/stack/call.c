@@ -56,6 +56,17 @@ int stack_refuse(struct stack *st, uint32_t ri, uint64_t now_us)
 	return 0;
 }
 
+/* Neighbours in the queue are often neighbours in memory. */
+static void call_show(uint8_t *at, uint32_t len, struct iovec *iov, int *n)
+{
+	struct iovec *last = &iov[*n - 1];
+
+	if (*n && (uint8_t *)last->iov_base + last->iov_len == at)
+		last->iov_len += len;
+	else
+		iov[(*n)++] = (struct iovec){ .iov_base = at, .iov_len = len };
+}
+
 uint32_t stack_peek(struct stack *st, uint32_t ri, uint32_t max_bytes,
 		    struct iovec *iov, int *iovcnt, uint64_t *ret_offset,
 		    bool *ret_redelivered)
@@ -84,24 +95,28 @@ uint32_t stack_peek(struct stack *st, uint32_t ri, uint32_t max_bytes,
 		uint32_t piece =
 			min_u32(rx->desc[i].len - skip, max_bytes - done);
 
-		iov[n++] = (struct iovec){ .iov_base = chunk_data(rx, i) + skip,
-					   .iov_len = piece };
+		call_show(chunk_data(rx, i) + skip, piece, iov, &n);
 		done += piece;
 	}
 	*iovcnt = n;
 	return done;
 }
 
-void stack_delivered(struct stack *st, uint32_t ri, uint32_t n, uint64_t now_us)
+uint32_t stack_delivered(struct stack *st, uint32_t ri, uint32_t n,
+			 uint64_t now_us)
 {
 	struct conn c;
+	uint32_t due;
 
 	conn_view(st, ri, now_us, &c);
-	assert(c.b && n <= c.b->rcv_nxt - conn_fin_rcvd(&c) - c.b->rcv_dlv);
+	assert(c.b);
+	due = c.b->rcv_nxt - conn_fin_rcvd(&c) - c.b->rcv_dlv;
+	assert(n <= due);
 	c.b->rcv_dlv += n;
 	c.b->rcv_redlv = seq_max(c.b->rcv_redlv, c.b->rcv_dlv);
 	ack_delivered(&c);
 	conn_mark(&c, 0);
+	return due - n;
 }
 
 void stack_undeliver(struct stack *st, uint32_t ri)

@@ -21,22 +21,6 @@
 #include "base/bytes.h"
 #include "stack/cc.h"
 
-void conn_view(struct stack *st, uint32_t ri, uint64_t now_us,
-	       struct conn *ret_conn)
-{
-	struct rec *r = &st->sh->recs[ri];
-
-	*ret_conn = (struct conn){
-		.st = st,
-		.r = r,
-		.b = r->block == NIL ? NULL : &st->sh->blks[r->block],
-		.g = st->groups[r->group],
-		.now_us = now_us,
-		.ri = ri,
-	};
-	assert(ret_conn->g);
-}
-
 uint32_t conn_mss(const struct conn *c)
 {
 	return c->r->mss - (c->r->flags & REC_TS ? 12u : 0u);
@@ -272,16 +256,12 @@ void conn_event(struct conn *c, uint16_t events)
 	st->ready_tail = bi;
 }
 
-void conn_mark(struct conn *c, uint32_t blk_flags)
+void conn_mark_blk(struct stack *st, uint32_t bi)
 {
-	struct stack *st = c->st;
-	uint32_t bi = c->r->block;
+	struct blk *b = &st->sh->blks[bi];
 
-	c->b->flags |= blk_flags;
-	if (c->b->flags & BLK_DIRTY)
-		return;
-	c->b->flags |= BLK_DIRTY;
-	c->b->dirty_next = NIL;
+	b->flags |= BLK_DIRTY;
+	b->dirty_next = NIL;
 	if (st->dirty_tail != NIL)
 		st->sh->blks[st->dirty_tail].dirty_next = bi;
 	else

@@ -52,8 +52,21 @@ struct conn {
 #define TCP_MSS_MIN \
 	88u /* smaller ones would cost us more than they are worth */
 
-void conn_view(struct stack *st, uint32_t ri, uint64_t now_us,
-	       struct conn *ret_conn);
+static inline void conn_view(struct stack *st, uint32_t ri, uint64_t now_us,
+			     struct conn *ret_conn)
+{
+	struct rec *r = &st->sh->recs[ri];
+
+	*ret_conn = (struct conn){
+		.st = st,
+		.r = r,
+		.b = r->block == NIL ? NULL : &st->sh->blks[r->block],
+		.g = st->groups[r->group],
+		.now_us = now_us,
+		.ri = ri,
+	};
+	assert(ret_conn->g);
+}
 
 /* Give it a block when it has none. Returns false (counted) without one left. */
 bool conn_activate(struct conn *c);
@@ -67,8 +80,16 @@ void conn_set_state(struct conn *c, uint8_t to);
 /* Tell the daemon: put events on the connection. Needs a block. */
 void conn_event(struct conn *c, uint16_t events);
 
+/* Put a block that is not dirty on the list for the flush. */
+void conn_mark_blk(struct stack *st, uint32_t bi);
+
 /* Have the flush look at it, with these flags set. Needs a block. */
-void conn_mark(struct conn *c, uint32_t blk_flags);
+static inline void conn_mark(struct conn *c, uint32_t blk_flags)
+{
+	c->b->flags |= blk_flags;
+	if (!(c->b->flags & BLK_DIRTY))
+		conn_mark_blk(c->st, c->r->block);
+}
 
 /* Count a connection that is there: its state, group and source. */
 void conn_count_found(struct conn *c);

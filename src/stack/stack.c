@@ -314,21 +314,12 @@ void stack_input(struct stack *st, const struct seg *seg, uint64_t now_us)
 	input_conn(&c, seg);
 }
 
-/* Have the flush look at an active connection. */
-static void stack_touch(struct stack *st, uint32_t ri)
-{
-	struct conn c;
-
-	conn_view(st, ri, 0, &c);
-	if (c.r->state != TCP_GONE)
-		conn_mark(&c, 0);
-}
-
 uint32_t stack_next_event(struct stack *st, uint16_t *ret_events)
 {
 	while (st->ready_head != NIL) {
 		uint32_t bi = st->ready_head;
 		struct blk *b = &st->sh->blks[bi];
+		const struct rec *r = &st->sh->recs[b->rec];
 		uint16_t events = b->events;
 
 		st->ready_head = b->ready_next;
@@ -337,12 +328,13 @@ uint32_t stack_next_event(struct stack *st, uint16_t *ret_events)
 		b->ready_next = NIL;
 		b->flags &= ~(uint32_t)BLK_READY;
 		b->events = 0;
-		if (st->sh->recs[b->rec].flags & REC_ORPHAN || !events) {
+		if (r->flags & REC_ORPHAN || !events) {
 			conn_reap(st, b->rec);
 			continue;
 		}
 		/* Once the events are dealt with, the block may not be needed. */
-		stack_touch(st, b->rec);
+		if (r->state != TCP_GONE && !(b->flags & BLK_DIRTY))
+			conn_mark_blk(st, bi);
 		*ret_events = events;
 		return b->rec;
 	}

@@ -337,9 +337,12 @@ uint32_t stack_peek(struct stack *st, uint32_t ri, uint32_t max_bytes,
 		    struct iovec *iov, int *iovcnt, uint64_t *ret_offset,
 		    bool *ret_redelivered);
 
-/* The first n bytes that stack_peek() showed are with a backend stream now. */
-void stack_delivered(struct stack *st, uint32_t ri, uint32_t n,
-		     uint64_t now_us);
+/*
+ * The first n bytes that stack_peek() showed are with a backend stream now.
+ * Returns how many are undelivered still.
+ */
+uint32_t stack_delivered(struct stack *st, uint32_t ri, uint32_t n,
+			 uint64_t now_us);
 
 /* The backend is lost: all that it did not acknowledge is undelivered again. */
 void stack_undeliver(struct stack *st, uint32_t ri);
