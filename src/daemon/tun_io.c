@@ -249,7 +249,7 @@ static void tun_io_seal(struct tun_io_held *held)
 		ip4->total_len = be16_put((uint16_t)(held->ip_len + len));
 		ip4->checksum = 0;
 		ip4->checksum =
-			checksum_fold(checksum_add(0, ip4, sizeof(*ip4)));
+			checksum_fold(checksum_words(ip4, sizeof(*ip4)));
 		sum = checksum_pseudo(ip4->src, ip4->dst, 4, IP_PROTO_TCP, len);
 	}
 	tcp->checksum = (uint16_t)~checksum_fold(sum);
@@ -294,10 +294,12 @@ static bool tun_io_hold(struct tun_io *io, const struct iovec *iov, int iovcnt,
 	struct tun_io_held *held = &io->held;
 	const uint8_t *packet = iov[0].iov_base;
 	const struct tcp_hdr *tcp = (const void *)(packet + tcp_at);
-	uint32_t payload = tun_io_payload(iov, iovcnt);
+	uint32_t payload;
 
-	if (!payload || iov[0].iov_len > PACKET_HDR_MAX ||
-	    tcp->flags & ~(TH_ACK | TH_ECE))
+	if (iov[0].iov_len > PACKET_HDR_MAX || tcp->flags & ~(TH_ACK | TH_ECE))
+		return false;
+	payload = tun_io_payload(iov, iovcnt);
+	if (!payload)
 		return false;
 	held->v6 = packet[0] >> 4 == 6;
 	held->ip_len = tcp_at;
@@ -344,7 +346,7 @@ static bool tun_io_join(struct tun_io *io, const struct iovec *iov, int iovcnt,
 	const struct tcp_hdr *tcp = (const void *)(packet + tcp_at);
 	uint32_t payload = tun_io_payload(iov, iovcnt);
 
-	if (!held->n || !held->open || !payload || payload > held->unit ||
+	if (!held->open || !payload || payload > held->unit ||
 	    tcp_at != held->ip_len || held->n + iovcnt - 1 > TUN_IO_PIECES ||
 	    held->hdr_len + held->payload_len + payload > TUN_IO_BIG ||
 	    !tun_io_continues(held, packet, (uint32_t)iov[0].iov_len))
@@ -374,13 +376,12 @@ void tun_io_write(struct tun_io *io, const struct iovec *iov, int iovcnt)
 {
 	uint32_t tcp_at = tun_io_tcp_at(iov[0].iov_base);
 
-	if (io->corked && tcp_at) {
-		if (tun_io_join(io, iov, iovcnt, tcp_at))
+	if (io->held.n) {
+		if (tcp_at && tun_io_join(io, iov, iovcnt, tcp_at))
 			return;
 		tun_io_release(io);
-		if (tun_io_hold(io, iov, iovcnt, tcp_at))
-			return;
 	}
-	tun_io_release(io);
+	if (io->corked && tcp_at && tun_io_hold(io, iov, iovcnt, tcp_at))
+		return;
 	tun_io_single(io, iov, iovcnt, tcp_at);
 }

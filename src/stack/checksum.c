@@ -1,16 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "stack/checksum.h"
 
-#include <arpa/inet.h>
-#include <string.h>
-
-/* End-around carry. */
-static uint64_t checksum_carry(uint64_t sum, uint64_t word)
-{
-	sum += word;
-	return sum + (sum < word);
-}
-
 uint64_t checksum_add(uint64_t sum, const void *data, size_t len)
 {
 	const uint8_t *p = data;
@@ -43,23 +33,6 @@ uint64_t checksum_add(uint64_t sum, const void *data, size_t len)
 	return sum;
 }
 
-static uint32_t checksum_fold32(uint64_t sum)
-{
-	uint32_t s;
-
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	s = (uint32_t)sum;
-	s = (s & 0xffff) + (s >> 16);
-	s = (s & 0xffff) + (s >> 16);
-	return s;
-}
-
-uint16_t checksum_fold(uint64_t sum)
-{
-	return (uint16_t)~checksum_fold32(sum);
-}
-
 uint64_t checksum_iov(uint64_t sum, const struct iovec *iov, int iovcnt)
 {
 	size_t pos = 0;
@@ -78,14 +51,4 @@ uint64_t checksum_iov(uint64_t sum, const struct iovec *iov, int iovcnt)
 		pos += iov[i].iov_len;
 	}
 	return sum;
-}
-
-uint64_t checksum_pseudo(const uint8_t *src, const uint8_t *dst,
-			 size_t addr_len, uint8_t proto, uint32_t len)
-{
-	uint64_t sum = checksum_add(0, src, addr_len);
-
-	sum = checksum_add(sum, dst, addr_len);
-	sum = checksum_carry(sum, htonl(len));
-	return checksum_carry(sum, htonl(proto));
 }

@@ -21,11 +21,6 @@
 #include "base/bytes.h"
 #include "stack/cc.h"
 
-uint32_t conn_mss(const struct conn *c)
-{
-	return c->r->mss - (c->r->flags & REC_TS ? 12u : 0u);
-}
-
 static void conn_restore(struct conn *c)
 {
 	struct blk *b = c->b;
@@ -269,11 +264,10 @@ void conn_mark_blk(struct stack *st, uint32_t bi)
 	st->dirty_tail = bi;
 }
 
+/* Of two deadlines; 0 is none, and so later than any. */
 static uint64_t conn_earlier(uint64_t a, uint64_t b)
 {
-	if (!a || !b)
-		return a | b;
-	return min_u64(a, b);
+	return min_u64(a - 1, b - 1) + 1;
 }
 
 void conn_arm(struct conn *c)
@@ -283,11 +277,11 @@ void conn_arm(struct conn *c)
 				   conn_earlier(b->ack_at, b->hold_at));
 
 	at = conn_earlier(at, b->probe_at);
-
-	/* An entry that is too early only wakes us for nothing; moving it costs more. */
-	if (!at)
-		wheel_clear(&c->st->sh->wheel, c->r->block);
-	else if (!b->wheel.expires_us || b->wheel.expires_us > at)
+	/*
+	 * An entry that is too early, or for nothing by now, only wakes us for
+	 * nothing; moving it with each segment would cost more.
+	 */
+	if (at && (!b->wheel.expires_us || b->wheel.expires_us > at))
 		wheel_set(&c->st->sh->wheel, c->r->block, at);
 }
 

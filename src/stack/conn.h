@@ -94,7 +94,7 @@ static inline void conn_mark(struct conn *c, uint32_t blk_flags)
 /* Count a connection that is there: its state, group and source. */
 void conn_count_found(struct conn *c);
 
-/* Put the earliest of the block's deadlines on the wheel. */
+/* Put the earliest of the block's deadlines on the wheel, if it has any. */
 void conn_arm(struct conn *c);
 
 /*
@@ -111,7 +111,10 @@ void conn_abort(struct conn *c, enum stack_counter why, bool tell);
 void conn_reap(struct stack *st, uint32_t ri);
 
 /* Largest payload of a segment to the client, bytes. */
-uint32_t conn_mss(const struct conn *c);
+static inline uint32_t conn_mss(const struct conn *c)
+{
+	return c->r->mss - (c->r->flags & REC_TS ? 12u : 0u);
+}
 
 static inline uint8_t conn_snd_shift(const struct conn *c)
 {

@@ -197,7 +197,7 @@ static bool output_lost(struct conn *c)
 	uint32_t i;
 
 	/* RFC 5682 step 2b: new data decides first. */
-	if (b->loss.frto == FRTO_SECOND)
+	if (!b->sent.lost_bytes || b->loss.frto == FRTO_SECOND)
 		return true;
 	while ((i = sents_next_lost(ss, b)) != NIL) {
 		const struct sent *s = &ss->items[i];
@@ -311,6 +311,7 @@ static bool output_allowed(struct conn *c, uint32_t *ret_len, bool *ret_fin)
 static void output_after_idle(struct conn *c)
 {
 	struct blk *b = c->b;
+
 	if (!b->sent_at || b->snd_una != b->snd_nxt || b->snd_end == b->snd_nxt)
 		return;
 	cc_resumed(&b->cc, c->now_us - max_u64(b->sent_at, b->progress_at));
@@ -335,6 +336,12 @@ static void output_data(struct conn *c)
 		b->loss.frto = FRTO_OFF;
 		output_lost(c);
 	}
+}
+
+/* Is anything queued that the client has not acknowledged, or our FIN? */
+static bool output_is_due(const struct blk *b)
+{
+	return b->snd_una != b->snd_end + !!(b->flags & BLK_FIN_QUEUED);
 }
 
 /* Figure 5c: the client sent its request again; so do we what answers it. */
@@ -380,7 +387,10 @@ void output_flush(struct conn *c)
 	asked = b->flags & BLK_ACK_NOW;
 	if (b->flags & BLK_RESEND)
 		output_resend(c);
-	output_data(c);
+	if (output_is_due(b))
+		output_data(c);
+	else
+		b->flags &= ~(uint32_t)BLK_CWND_LIMITED;
 	/* Nothing carried it, or not all of what was to be said. */
 	if (b->flags & BLK_ACK_NOW ||
 	    (asked && b->flags & BLK_SACK_DUE && sack_option_bytes(c))) {

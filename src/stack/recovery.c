@@ -32,17 +32,6 @@ static struct sents *recovery_sents(const struct conn *c)
 	return &c->st->sh->sents;
 }
 
-uint32_t recovery_pipe(const struct conn *c)
-{
-	const struct blk *b = c->b;
-	uint32_t pipe = sents_pipe(b);
-
-	if (recovery_sack(c))
-		return pipe;
-	return pipe -
-	       (uint32_t)min_u64(pipe, (uint64_t)b->cc.dupacks * conn_mss(c));
-}
-
 /* --- what an ACK tells */
 
 void recovery_begin(struct conn *c, const struct seg *seg, bool dupack,

@@ -24,6 +24,7 @@
 #define XTCP_STACK_RECOVERY_H
 
 #include "arena/sent.h"
+#include "base/bytes.h"
 #include "stack/conn.h"
 
 /* Segments in flight per connection: bounds the work per ACK (CVE-2019-11478). */
@@ -59,7 +60,16 @@ void recovery_late(struct conn *c);
 void recovery_mtu_changed(struct conn *c);
 
 /* Bytes thought to be on their way; without SACK, less one per duplicate ACK. */
-uint32_t recovery_pipe(const struct conn *c);
+static inline uint32_t recovery_pipe(const struct conn *c)
+{
+	const struct blk *b = c->b;
+	uint32_t pipe = sents_pipe(b);
+
+	if (!b->cc.dupacks || c->r->flags & REC_SACK)
+		return pipe;
+	return pipe -
+	       (uint32_t)min_u64(pipe, (uint64_t)b->cc.dupacks * conn_mss(c));
+}
 
 /* A segment is delivered: note what that says. s: before its flags change. */
 void recovery_delivered(struct conn *c, const struct sent *s,
