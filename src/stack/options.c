@@ -63,11 +63,20 @@ static bool options_take(const uint8_t *opt, uint8_t len, struct seg_opts *o)
 	}
 }
 
+/* RFC 7323 appendix A: what most segments carry, and nothing else. */
+static bool options_is_timestamp(const uint8_t *bytes, size_t len)
+{
+	return len == 12 && be32_load(bytes) == (OPT_NOP << 24 | OPT_NOP << 16 |
+						 OPT_TS << 8 | 10);
+}
+
 bool options_parse(const uint8_t *bytes, size_t len, struct seg_opts *ret_opts)
 {
 	size_t i = 0;
 
-	*ret_opts = (struct seg_opts){ 0 };
+	memset(ret_opts, 0, offsetof(struct seg_opts, sacks));
+	if (options_is_timestamp(bytes, len))
+		return options_take(bytes + 2, 10, ret_opts);
 	while (i < len) {
 		if (bytes[i] == OPT_END)
 			return true;

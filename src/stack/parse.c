@@ -42,6 +42,14 @@ struct parse_ip {
 	uint32_t unit;
 };
 
+/* Most addresses are IPv4's, and those are a word. */
+static bool parse_same(const uint8_t *a, const uint8_t *b, size_t addr_len)
+{
+	if (addr_len == 4)
+		return be32_load(a) == be32_load(b);
+	return !memcmp(a, b, 16);
+}
+
 static int parse_vip(const struct stack *st, const uint8_t *addr,
 		     size_t addr_len)
 {
@@ -52,7 +60,7 @@ static int parse_vip(const struct stack *st, const uint8_t *addr,
 		const struct arena_vip *vip = &st->header->vips[i];
 
 		if (vip->family == family &&
-		    !memcmp(vip->bytes, addr, addr_len))
+		    parse_same(vip->bytes, addr, addr_len))
 			return i;
 	}
 	return -1;
@@ -337,7 +345,7 @@ static enum stack_counter parse_quoted_ip(const struct parse_ip *ip,
 		proto = hdr->next;
 		seg->quoted_len = be16_get(hdr->payload_len) + hdr_len;
 	}
-	if (memcmp(src, ip->dst, ip->addr_len) != 0)
+	if (!parse_same(src, ip->dst, ip->addr_len))
 		return SC_icmp_bad_quote;
 	memcpy(seg->tuple.remote, dst, ip->addr_len);
 	*ret_tcp = (const void *)(quote + hdr_len);
@@ -374,6 +382,8 @@ static enum stack_counter parse_icmp(const struct parse_ip *ip, struct seg *seg)
 	if (checksum_fold(checksum_add(sum, ip->payload, ip->payload_len)))
 		return SC_drop_icmp_checksum;
 	seg->kind = SEG_ICMP;
+	seg->error = SEG_ERROR_SOFT;
+	seg->mtu = 0;
 	seg->payload = ip->payload;
 	seg->len = ip->payload_len;
 	if (ip->addr_len == 4 ? parse_icmp4_error(icmp, seg)
@@ -469,6 +479,17 @@ static enum stack_counter parse_fragment(struct stack *st, struct parse_ip *ip,
 	return drop == PARSE_OK && ip->frag_seen ? SC_drop_ip_fragment : drop;
 }
 
+/* The ports are the transport layer's. */
+static void parse_tuple(const struct parse_ip *ip, uint8_t vip,
+			struct tuple *tuple)
+{
+	*tuple = (struct tuple){ .vip = vip, .v6 = ip->addr_len == 16 };
+	if (tuple->v6)
+		memcpy(tuple->remote, ip->src, 16);
+	else
+		memcpy(tuple->remote, ip->src, 4);
+}
+
 static enum stack_counter parse_packet(struct stack *st, const uint8_t *packet,
 				       size_t len,
 				       const struct seg_offload *offload,
@@ -483,7 +504,7 @@ static enum stack_counter parse_packet(struct stack *st, const uint8_t *packet,
 	vip = parse_vip(st, ip.dst, ip.addr_len);
 	if (vip < 0)
 		return SC_drop_not_vip;
-	if (!memcmp(ip.src, ip.dst, ip.addr_len))
+	if (parse_same(ip.src, ip.dst, ip.addr_len))
 		return SC_drop_bad_source;
 	ip.checked = offload->checked;
 	ip.unit = offload->unit;
@@ -491,9 +512,7 @@ static enum stack_counter parse_packet(struct stack *st, const uint8_t *packet,
 		drop = parse_fragment(st, &ip, seg); /* sets ip anew */
 	if (drop != PARSE_OK)
 		return drop;
-	memcpy(seg->tuple.remote, ip.src, ip.addr_len);
-	seg->tuple.vip = (uint8_t)vip;
-	seg->tuple.v6 = ip.addr_len == 16;
+	parse_tuple(&ip, (uint8_t)vip, &seg->tuple);
 	seg->ecn = ip.tos & ECN_CE;
 	return parse_transport(&ip, seg);
 }
@@ -511,7 +530,6 @@ bool stack_parse_offload(struct stack *st, const uint8_t *packet, size_t len,
 {
 	enum stack_counter drop;
 
-	memset(ret_seg, 0, sizeof(*ret_seg));
 	ret_seg->packet = packet;
 	ret_seg->packet_len = (uint32_t)len;
 	drop = parse_packet(st, packet, len, offload, ret_seg);

@@ -36,6 +36,7 @@ struct seg_opts {
 	uint8_t wscale;
 	uint8_t n_sacks;
 	uint32_t tsval, tsecr;
+	/* Not set beyond n_sacks. */
 	struct seg_sack sacks[SEG_SACKS_MAX];
 };
 
@@ -64,6 +65,7 @@ struct seg_offload {
 	bool checked; /* TCP's checksum is not to be verified */
 };
 
+/* Only what a kind has is set. */
 struct seg {
 	uint8_t kind; /* enum seg_kind */
 	uint8_t flags; /* enum tcp_flag */
