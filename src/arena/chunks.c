@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "arena/chunks.h"
 
+#include <string.h>
+
 #include "arena/trim.h"
+#include "base/bytes.h"
+#include "base/seq.h"
 
 int chunks_init(struct chunks *ch, struct chunk *desc, uint8_t *bytes,
 		uint32_t n)
@@ -17,14 +21,35 @@ void chunks_fini(struct chunks *ch)
 
 uint32_t chunks_alloc(struct chunks *ch, uint32_t owner, uint32_t seq)
 {
+	return chunks_put(ch, owner, seq, NULL, 0);
+}
+
+uint32_t chunks_put(struct chunks *ch, uint32_t owner, uint32_t seq,
+		    const uint8_t *data, uint32_t n)
+{
 	uint32_t i = bitmap_alloc(&ch->map);
 
 	if (i == BITMAP_NONE)
 		return NIL;
-	ch->desc[i] = (struct chunk){ .next = NIL, .seq = seq, .owner = owner };
 	if (i >= ch->touched)
 		ch->touched = i + 1;
+	ch->desc[i] = (struct chunk){
+		.next = NIL, .seq = seq, .len = (uint16_t)n, .owner = owner
+	};
+	if (n)
+		memcpy(chunk_data(ch, i), data, n);
 	return i;
+}
+
+uint32_t chunks_fill(struct chunks *ch, uint32_t i, const uint8_t *data,
+		     uint32_t len)
+{
+	struct chunk *desc = &ch->desc[i];
+	uint32_t n = min_u32(len, chunk_room(ch, i));
+
+	memcpy(chunk_data(ch, i) + desc->len, data, n);
+	ARENA_COMMIT(desc->len, (uint16_t)(desc->len + n));
+	return n;
 }
 
 void chunks_free(struct chunks *ch, uint32_t i)
@@ -44,6 +69,28 @@ uint32_t chunks_free_list(struct chunks *ch, uint32_t head)
 		chunks_free(ch, head);
 		head = next;
 		n++;
+	}
+	return n;
+}
+
+uint32_t chunks_free_until(struct chunks *ch, uint32_t *head, uint32_t *tail,
+			   uint32_t seq)
+{
+	const struct chunk *desc = ch->desc;
+	uint32_t first = *head, i = first, n = 0;
+
+	while (i != NIL && seq_leq(desc[i].seq + desc[i].len, seq))
+		i = desc[i].next;
+	if (i == first)
+		return 0;
+	ARENA_COMMIT(*head, i);
+	if (i == NIL)
+		*tail = NIL;
+	for (; first != i; n++) {
+		uint32_t next = desc[first].next;
+
+		chunks_free(ch, first);
+		first = next;
 	}
 	return n;
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "arena/layout.h"
+#include "arena/order.h"
 #include "base/bitmap.h"
 
 struct chunks {
@@ -30,10 +31,40 @@ void chunks_fini(struct chunks *ch);
 
 /* An empty chunk for owner, or NIL when all are in use. */
 uint32_t chunks_alloc(struct chunks *ch, uint32_t owner, uint32_t seq);
+
+/*
+ * A chunk for owner with n bytes of data in it, or NIL when all are in use; n
+ * is at most CHUNK_BYTES. No chain has it yet.
+ */
+uint32_t chunks_put(struct chunks *ch, uint32_t owner, uint32_t seq,
+		    const uint8_t *data, uint32_t n);
+
+/* Copy as much of data as fits to the end of chunk i. Returns the bytes. */
+uint32_t chunks_fill(struct chunks *ch, uint32_t i, const uint8_t *data,
+		     uint32_t len);
+
+/* Make i, and what follows it, the end of a queue. */
+static inline void chunks_link(struct chunks *ch, uint32_t *head,
+			       uint32_t *tail, uint32_t i)
+{
+	if (*tail == NIL)
+		ARENA_COMMIT(*head, i);
+	else
+		ARENA_COMMIT(ch->desc[*tail].next, i);
+	*tail = i;
+}
+
 void chunks_free(struct chunks *ch, uint32_t i);
 
 /* Free the list that begins at head; returns how many chunks that were. */
 uint32_t chunks_free_list(struct chunks *ch, uint32_t head);
+
+/*
+ * Free those chunks of a queue that end at or before seq, once the queue begins
+ * behind them. Returns how many that were.
+ */
+uint32_t chunks_free_until(struct chunks *ch, uint32_t *head, uint32_t *tail,
+			   uint32_t seq);
 
 static inline uint8_t *chunk_data(const struct chunks *ch, uint32_t i)
 {

@@ -41,8 +41,8 @@ void sents_fini(struct sents *ss)
 	*ss = (struct sents){ 0 };
 }
 
-/* NIL when what is left is kept for blocks that have none. */
-static uint32_t sents_take(struct sents *ss, const struct blk *b, uint32_t bi)
+/* One that is to be filled in; NIL: what is left is for blocks without any. */
+static uint32_t sents_take(struct sents *ss, const struct blk *b)
 {
 	uint32_t i;
 
@@ -52,14 +52,6 @@ static uint32_t sents_take(struct sents *ss, const struct blk *b, uint32_t bi)
 	if (i == BITMAP_NONE)
 		return NIL;
 	ss->touched = max_u32(ss->touched, i + 1);
-	ss->items[i] = (struct sent){
-		.next = NIL,
-		.prev = NIL,
-		.later = NIL,
-		.earlier = NIL,
-		.owner = bi,
-		.chunk = NIL,
-	};
 	return i;
 }
 
@@ -144,17 +136,19 @@ void sents_grow(struct sents *ss, struct blk *b, uint32_t end, uint64_t now_us)
 uint32_t sents_append(struct sents *ss, struct blk *b, uint32_t bi,
 		      uint32_t seq, uint32_t end, uint64_t now_us)
 {
-	uint32_t i = sents_take(ss, b, bi);
-	struct sent *s;
+	uint32_t i = sents_take(ss, b);
 
 	if (i == NIL) {
 		sents_grow(ss, b, end, now_us);
 		return b->sent.tail;
 	}
-	s = &ss->items[i];
-	s->seq = seq;
-	s->end = end;
-	s->xmit_us = now_us;
+	ss->items[i] = (struct sent){
+		.xmit_us = now_us,
+		.seq = seq,
+		.end = end,
+		.owner = bi,
+		.chunk = NIL,
+	};
 	sents_seq_link(ss, b, i, b->sent.tail);
 	sents_time_link(ss, b, i, b->sent.newest);
 	return i;
@@ -174,18 +168,22 @@ void sents_again(struct sents *ss, struct blk *b, uint32_t i, uint64_t now_us)
 
 bool sents_split(struct sents *ss, struct blk *b, uint32_t i, uint32_t seq)
 {
-	struct sent *s = &ss->items[i], *t;
-	uint32_t j = sents_take(ss, b, s->owner);
+	struct sent *s = &ss->items[i];
+	uint32_t j = sents_take(ss, b);
 
 	if (j == NIL)
 		return false;
-	t = &ss->items[j];
-	t->seq = seq;
-	t->end = s->end;
-	t->xmit_us = s->xmit_us;
-	t->flags = s->flags;
-	/* Once the first half is acknowledged, its chunk is another's. */
-	t->chunk = NIL;
+	ss->items[j] = (struct sent){
+		.xmit_us = s->xmit_us,
+		.seq = seq,
+		.end = s->end,
+		.later = NIL,
+		.earlier = NIL,
+		.owner = s->owner,
+		/* Once the first half is acknowledged, its chunk is another's. */
+		.chunk = NIL,
+		.flags = s->flags,
+	};
 	s->end = seq;
 	sents_seq_link(ss, b, j, i);
 	if (s->timed)

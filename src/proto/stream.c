@@ -138,23 +138,6 @@ void frame_queue_fini(struct frame_queue *q)
 	frame_queue_init(q, q->max_bytes);
 }
 
-size_t frame_queue_pending(const struct frame_queue *q)
-{
-	return (size_t)(q->tail - q->sent);
-}
-
-size_t frame_queue_held(const struct frame_queue *q)
-{
-	return (size_t)(q->tail - q->base);
-}
-
-size_t frame_queue_room(const struct frame_queue *q)
-{
-	size_t held = frame_queue_held(q);
-
-	return held < q->max_bytes ? q->max_bytes - held : 0;
-}
-
 /* The bytes from..to of the ring as at most two pieces. */
 static int frame_queue_span(const struct frame_queue *q, uint64_t from,
 			    uint64_t to, struct iovec ret_iov[2])
@@ -182,8 +165,6 @@ static int frame_queue_grow(struct frame_queue *q, size_t n)
 	uint8_t *buf;
 	int parts;
 
-	if (held + n <= q->cap_bytes)
-		return 0;
 	cap = (size_t)next_pow2(max_size(held + n, FRAME_QUEUE_BYTES_MIN));
 	buf = malloc(cap);
 	if (!buf)
@@ -207,14 +188,14 @@ static int frame_queue_grow(struct frame_queue *q, size_t n)
 /* Copies n bytes to the tail; room was made. */
 static void frame_queue_put(struct frame_queue *q, const void *data, size_t n)
 {
-	struct iovec iov[2];
-	int parts = frame_queue_span(q, q->tail, q->tail + n, iov);
+	size_t at = (size_t)q->tail & (q->cap_bytes - 1);
+	size_t first = min_size(n, q->cap_bytes - at);
 
-	if (parts > 0)
-		memcpy(iov[0].iov_base, data, iov[0].iov_len);
-	if (parts > 1)
-		memcpy(iov[1].iov_base, (const uint8_t *)data + iov[0].iov_len,
-		       iov[1].iov_len);
+	if (n == 0)
+		return;
+	memcpy(q->buf + at, data, first);
+	if (first < n)
+		memcpy(q->buf, (const uint8_t *)data + first, n - first);
 	q->tail += n;
 }
 
@@ -231,9 +212,11 @@ int frame_queue_appendv(struct frame_queue *q, const struct frame *f,
 	assert(bytes <= FRAME_PAYLOAD_MAX);
 	if (bytes + FRAME_HEADER_BYTES > frame_queue_room(q))
 		return -ENOBUFS;
-	rc = frame_queue_grow(q, bytes + FRAME_HEADER_BYTES);
-	if (rc < 0)
-		return rc;
+	if (bytes + FRAME_HEADER_BYTES + frame_queue_held(q) > q->cap_bytes) {
+		rc = frame_queue_grow(q, bytes + FRAME_HEADER_BYTES);
+		if (rc < 0)
+			return rc;
+	}
 	header.length = (uint32_t)bytes;
 	frame_encode(&header, wire);
 	frame_queue_put(q, wire, sizeof(wire));

@@ -90,13 +90,24 @@ void frame_queue_init(struct frame_queue *q, size_t max_bytes);
 void frame_queue_fini(struct frame_queue *q);
 
 /* Bytes that were not sent yet. */
-size_t frame_queue_pending(const struct frame_queue *q);
+static inline size_t frame_queue_pending(const struct frame_queue *q)
+{
+	return (size_t)(q->tail - q->sent);
+}
 
 /* Bytes held, sent or not. */
-size_t frame_queue_held(const struct frame_queue *q);
+static inline size_t frame_queue_held(const struct frame_queue *q)
+{
+	return (size_t)(q->tail - q->base);
+}
 
 /* Bytes, headers included, that can still be appended. */
-size_t frame_queue_room(const struct frame_queue *q);
+static inline size_t frame_queue_room(const struct frame_queue *q)
+{
+	size_t held = frame_queue_held(q);
+
+	return held < q->max_bytes ? q->max_bytes - held : 0;
+}
 
 /*
  * Appends a frame whose payload is the n parts of iov (n 0: none); f->length

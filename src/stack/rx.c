@@ -41,7 +41,6 @@
  * into the first; a block is in its pool's list while it has ooo_chunks.
  */
 #include <assert.h>
-#include <string.h>
 
 #include "base/bytes.h"
 #include "stack/conn.h"
@@ -103,28 +102,32 @@ uint32_t rx_space(const struct conn *c)
 	return (uint32_t)min_u64(cap, room);
 }
 
-static uint32_t rx_alloc(struct conn *c, uint32_t seq)
+/* n more chunks of the pool are in use, or fewer. */
+static void rx_pool_use(struct conn *c, int n)
 {
 	struct stack_pool *pool = rx_pool(c);
+
+	pool->used_chunks += (uint32_t)n;
+	rx_pool_changed(c->st, pool);
+}
+
+static uint32_t rx_alloc(struct conn *c, uint32_t seq)
+{
+	const struct stack_pool *pool = rx_pool(c);
 	uint32_t i;
 
 	if (pool->used_chunks >= pool->limit_chunks)
 		return NIL;
 	i = chunks_alloc(&c->st->sh->rx, c->r->block, seq);
-	if (i != NIL) {
-		pool->used_chunks++;
-		rx_pool_changed(c->st, pool);
-	}
+	if (i != NIL)
+		rx_pool_use(c, 1);
 	return i;
 }
 
 static void rx_free(struct conn *c, uint32_t i)
 {
-	struct stack_pool *pool = rx_pool(c);
-
 	chunks_free(&c->st->sh->rx, i);
-	pool->used_chunks--;
-	rx_pool_changed(c->st, pool);
+	rx_pool_use(c, -1);
 }
 
 /* The pool's list of blocks that hold chunks beyond gaps, oldest first. */
@@ -229,28 +232,6 @@ static bool rx_make_room(struct conn *c, uint32_t n)
 	return n <= rx_chunks_free(c);
 }
 
-/* Copy as much of data as fits to the end of chunk i. Returns the bytes. */
-static uint32_t rx_fill(struct chunks *rx, uint32_t i, const uint8_t *data,
-			uint32_t len)
-{
-	uint32_t n = min_u32(len, chunk_room(rx, i));
-
-	memcpy(chunk_data(rx, i) + rx->desc[i].len, data, n);
-	ARENA_COMMIT(rx->desc[i].len, (uint16_t)(rx->desc[i].len + n));
-	return n;
-}
-
-static void rx_link_tail(struct conn *c, uint32_t i)
-{
-	struct blk *b = c->b;
-
-	if (b->rx_tail == NIL)
-		ARENA_COMMIT(b->rx_head, i);
-	else
-		ARENA_COMMIT(c->st->sh->rx.desc[b->rx_tail].next, i);
-	b->rx_tail = i;
-}
-
 /* Data that begins at rcv_nxt: all of it, or nothing. */
 static bool rx_append(struct conn *c, const uint8_t *data, uint32_t len)
 {
@@ -266,21 +247,21 @@ static bool rx_append(struct conn *c, const uint8_t *data, uint32_t len)
 		return false;
 	}
 	if (room) {
-		n = rx_fill(rx, b->rx_tail, data, len);
+		n = chunks_fill(rx, b->rx_tail, data, len);
 		data += n;
 		len -= n;
 		b->rcv_nxt += n;
 	}
-	while (len) {
-		uint32_t i = rx_alloc(c, b->rcv_nxt);
+	for (; len; len -= n, data += n) {
+		uint32_t i;
 
-		assert(i != NIL);
-		n = rx_fill(rx, i, data, len);
-		rx_link_tail(c, i);
-		data += n;
-		len -= n;
+		n = min_u32(len, CHUNK_BYTES);
+		i = chunks_put(rx, c->r->block, b->rcv_nxt, data, n);
+		assert(i != NIL); /* rx_make_room() */
+		chunks_link(rx, &b->rx_head, &b->rx_tail, i);
 		b->rcv_nxt += n;
 	}
+	rx_pool_use(c, (int)need);
 	return true;
 }
 
@@ -300,7 +281,7 @@ static bool rx_pack(struct conn *c, uint32_t to, uint32_t i)
 
 	if (desc[i].len > chunk_room(rx, to))
 		return false;
-	rx_fill(rx, to, chunk_data(rx, i), desc[i].len);
+	chunks_fill(rx, to, chunk_data(rx, i), desc[i].len);
 	ARENA_COMMIT(desc[to].next, desc[i].next);
 	rx_free(c, i);
 	return true;
@@ -327,7 +308,7 @@ static void rx_join_run(struct conn *c)
 	if (i == NIL)
 		return;
 	rx_trim_front(&desc[i], b->rcv_nxt - desc[i].seq);
-	rx_link_tail(c, i);
+	chunks_link(&c->st->sh->rx, &b->rx_head, &b->rx_tail, i);
 	b->rx_tail = run.last;
 	if (tail != NIL && rx_pack(c, tail, i) && i == run.last)
 		b->rx_tail = tail;
@@ -368,7 +349,7 @@ static void rx_run_append(struct conn *c, uint32_t first, const uint8_t *data,
 	struct chunks *rx = &c->st->sh->rx;
 
 	while (len) {
-		uint32_t n = rx_fill(rx, run->last, data, len), i;
+		uint32_t n = chunks_fill(rx, run->last, data, len), i;
 
 		run->end += n;
 		data += n;
@@ -546,16 +527,10 @@ void rx_consumed(struct conn *c, uint32_t before)
 {
 	struct chunks *rx = &c->st->sh->rx;
 	struct blk *b = c->b;
+	uint32_t n;
 
 	c->r->rcv_off += b->rcv_app - before;
 	b->rcv_dlv = seq_max(b->rcv_dlv, b->rcv_app);
-	while (b->rx_head != NIL &&
-	       seq_leq(rx_end(rx, b->rx_head), b->rcv_app)) {
-		uint32_t i = b->rx_head;
-
-		ARENA_COMMIT(b->rx_head, rx->desc[i].next);
-		if (b->rx_head == NIL)
-			b->rx_tail = NIL;
-		rx_free(c, i);
-	}
+	n = chunks_free_until(rx, &b->rx_head, &b->rx_tail, b->rcv_app);
+	rx_pool_use(c, -(int)n);
 }

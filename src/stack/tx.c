@@ -23,8 +23,6 @@
  *
  * The marks are the process's own; one that is lost is set anew.
  */
-#include <string.h>
-
 #include "base/bytes.h"
 #include "stack/conn.h"
 
@@ -96,25 +94,19 @@ uint32_t tx_stage(struct conn *c, const uint8_t *data, uint32_t len)
 		c->st->tx_pressed_us = c->now_us;
 		len = share > queued ? share - queued : 0;
 	}
+	if (len && b->tx_tail != NIL && chunk_room(tx, b->tx_tail))
+		done = chunks_fill(tx, b->tx_tail, data, len);
 	while (done < len) {
-		uint32_t i = b->tx_tail, n;
+		uint32_t n = min_u32(len - done, CHUNK_BYTES);
+		uint32_t i =
+			chunks_put(tx, c->r->block, end + done, data + done, n);
 
-		if (i == NIL || !chunk_room(tx, i)) {
-			i = chunks_alloc(tx, c->r->block, end + done);
-			if (i == NIL) {
-				stack_count(c->st, SC_tx_full);
-				c->st->tx_pressed_us = c->now_us;
-				break;
-			}
-			if (b->tx_tail == NIL)
-				ARENA_COMMIT(b->tx_head, i);
-			else
-				ARENA_COMMIT(tx->desc[b->tx_tail].next, i);
-			b->tx_tail = i;
+		if (i == NIL) {
+			stack_count(c->st, SC_tx_full);
+			c->st->tx_pressed_us = c->now_us;
+			break;
 		}
-		n = min_u32(len - done, chunk_room(tx, i));
-		memcpy(chunk_data(tx, i) + tx->desc[i].len, data + done, n);
-		ARENA_COMMIT(tx->desc[i].len, (uint16_t)(tx->desc[i].len + n));
+		chunks_link(tx, &b->tx_head, &b->tx_tail, i);
 		done += n;
 	}
 	if (first && done)
@@ -130,18 +122,9 @@ void tx_acked(struct conn *c, uint32_t seq)
 	if (b->tx_head != NIL &&
 	    seq_geq(seq, c->st->tx_marks[c->r->block].upto))
 		tx_mark(c, b->snd_end);
-	while (b->tx_head != NIL) {
-		uint32_t i = b->tx_head;
-
-		if (seq - tx->desc[i].seq < tx->desc[i].len)
-			return;
-		ARENA_COMMIT(b->tx_head, tx->desc[i].next);
-		if (b->tx_head == NIL)
-			b->tx_tail = NIL;
-		if (b->tx_cur == i)
-			b->tx_cur = NIL;
-		chunks_free(tx, i);
-	}
+	chunks_free_until(tx, &b->tx_head, &b->tx_tail, seq);
+	if (b->tx_cur != NIL && tx->desc[b->tx_cur].owner == NIL)
+		b->tx_cur = NIL;
 }
 
 int tx_pieces(struct conn *c, uint32_t seq, uint32_t len, uint32_t *chunk,
