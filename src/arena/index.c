@@ -6,7 +6,6 @@
 #include <sys/mman.h>
 
 #include "arena/huge.h"
-#include "arena/layout.h"
 
 int index_init(struct index *index, uint32_t n)
 {
@@ -28,33 +27,6 @@ void index_fini(struct index *index)
 		munmap(index->slots,
 		       index->n_slots * sizeof(struct index_slot));
 	*index = (struct index){ 0 };
-}
-
-static uint64_t index_next(const struct index *index, uint64_t i)
-{
-	return i + 1 == index->n_slots ? 0 : i + 1;
-}
-
-uint32_t index_find(const struct index *index, uint32_t tag, index_match match,
-		    const void *key)
-{
-	for (uint64_t i = index_home(index, tag); index->slots[i].rec1;
-	     i = index_next(index, i)) {
-		const struct index_slot *slot = &index->slots[i];
-
-		if (slot->tag == tag && match(key, slot->rec1 - 1))
-			return slot->rec1 - 1;
-	}
-	return NIL;
-}
-
-uint32_t index_guess(const struct index *index, uint32_t tag)
-{
-	for (uint64_t i = index_home(index, tag); index->slots[i].rec1;
-	     i = index_next(index, i))
-		if (index->slots[i].tag == tag)
-			return index->slots[i].rec1 - 1;
-	return NIL;
 }
 
 void index_insert(struct index *index, uint32_t tag, uint32_t rec)

@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "arena/layout.h"
+
 struct index_slot {
 	uint32_t tag; /* low half of the hash */
 	uint32_t rec1; /* record + 1; 0: empty */
@@ -32,10 +34,6 @@ void index_fini(struct index *index);
 /* Is record rec the one that is looked for? */
 typedef bool (*index_match)(const void *key, uint32_t rec);
 
-/* The record whose tag is hash's and that match() accepts, or NIL. */
-uint32_t index_find(const struct index *index, uint32_t tag, index_match match,
-		    const void *key);
-
 /* The caller saw to it that rec is not in it and that there is room. */
 void index_insert(struct index *index, uint32_t tag, uint32_t rec);
 
@@ -47,11 +45,37 @@ static inline uint64_t index_home(const struct index *index, uint32_t tag)
 	return ((uint64_t)tag * index->n_slots) >> 32;
 }
 
+static inline uint64_t index_next(const struct index *index, uint64_t i)
+{
+	return i + 1 == index->n_slots ? 0 : i + 1;
+}
+
+/* The record whose tag is hash's and that match() accepts, or NIL. */
+static inline uint32_t index_find(const struct index *index, uint32_t tag,
+				  index_match match, const void *key)
+{
+	for (uint64_t i = index_home(index, tag); index->slots[i].rec1;
+	     i = index_next(index, i)) {
+		const struct index_slot *slot = &index->slots[i];
+
+		if (slot->tag == tag && match(key, slot->rec1 - 1))
+			return slot->rec1 - 1;
+	}
+	return NIL;
+}
+
 /*
  * The record that index_find() would look at first, or NIL: to have it fetched.
  * Which one it is takes a look at the record.
  */
-uint32_t index_guess(const struct index *index, uint32_t tag);
+static inline uint32_t index_guess(const struct index *index, uint32_t tag)
+{
+	for (uint64_t i = index_home(index, tag); index->slots[i].rec1;
+	     i = index_next(index, i))
+		if (index->slots[i].tag == tag)
+			return index->slots[i].rec1 - 1;
+	return NIL;
+}
 
 static inline void index_prefetch(const struct index *index, uint32_t tag)
 {

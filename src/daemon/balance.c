@@ -4,18 +4,19 @@
 #include "base/seq.h"
 #include "daemon/bstream.h"
 
-bool balance_has_room(const struct bstream *s)
+bool balance_takes_more(const struct bstream *s)
 {
 	const struct backend *b = s->backend;
 
-	return !s->failed && !s->resuming && bstream_data_max(s) > 0 &&
+	return !s->failed && !s->resuming &&
 	       (b->max_inflight == 0 || b->inflight < b->max_inflight);
 }
 
 /* May it be given a connection that it does not have? */
 static bool balance_takes_new(const struct bstream *s)
 {
-	return s->backend->duty == BACKEND_SERVES && balance_has_room(s);
+	return s->backend->duty == BACKEND_SERVES && balance_takes_more(s) &&
+	       bstream_data_max(s) > 0;
 }
 
 /* Round robin over those that take new connections and have room. */

@@ -16,7 +16,10 @@
 struct bstream *balance_route(struct group *g, const struct rec *rec,
 			      const struct blk *blk);
 
-/* May the stream be given a request of a connection that has none there? */
-bool balance_has_room(const struct bstream *s);
+/*
+ * May the stream be given a request of a connection that has none there, given
+ * that its queue has room?
+ */
+bool balance_takes_more(const struct bstream *s);
 
 #endif

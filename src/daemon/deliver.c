@@ -291,12 +291,14 @@ static uint32_t deliver_trim(struct iovec *iov, int *n, uint32_t bytes,
 	return max;
 }
 
-/* One DATA frame on s. Returns the bytes of the client in it; 0: no room. */
+/*
+ * One DATA frame on s, of at most max bytes. Returns the bytes of the client in
+ * it; 0: no room.
+ */
 static uint32_t deliver_data_frame(struct delivery *d, struct bstream *s,
 				   struct frame *f, struct iovec *iov, int n,
-				   uint32_t bytes)
+				   uint32_t bytes, uint32_t max)
 {
-	uint32_t max = bstream_data_max(s);
 	struct frame_addr addr;
 	struct iovec *from = iov + 1;
 
@@ -334,6 +336,7 @@ static int deliver_data(struct delivery *d)
 			stack_peek(st, d->ri, FRAME_PAYLOAD_MAX, iov + 1, &n,
 				   &f.offset, &redelivered);
 		struct bstream *s;
+		uint32_t max;
 
 		if (bytes == 0)
 			return 0;
@@ -341,14 +344,15 @@ static int deliver_data(struct delivery *d)
 		if (!s)
 			return deliver_wait(d, NULL);
 		deliver_bind(d, s);
-		if (!(d->blk->app_flags & APP_INFLIGHT) &&
-		    !balance_has_room(s)) {
-			d->turn = bstream_data_max(s) > 0;
+		max = bstream_data_max(s);
+		if (!max || (!(d->blk->app_flags & APP_INFLIGHT) &&
+			     !balance_takes_more(s))) {
+			d->turn = max > 0;
 			return deliver_wait(d, s);
 		}
 		if (redelivered)
 			f.flags |= FRAME_F_REDELIVERED;
-		bytes = deliver_data_frame(d, s, &f, iov, n, bytes);
+		bytes = deliver_data_frame(d, s, &f, iov, n, bytes, max);
 		if (bytes == 0)
 			return deliver_wait(d, s);
 		deliver_inflight_begin(d->blk, s);
@@ -469,11 +473,10 @@ static int deliver_credit_due(struct delivery *d)
 {
 	uint64_t limit = deliver_limit(d->g, d->rec, d->blk);
 
-	if (limit <= deliver_granted(d->blk)) {
-		d->blk->app_flags &= (uint8_t)~APP_CREDIT_DUE;
-		return 0;
-	}
-	return deliver_credit_frame(d, limit);
+	if (limit > deliver_granted(d->blk))
+		return deliver_credit_frame(d, limit);
+	d->blk->app_flags &= (uint8_t)~APP_CREDIT_DUE;
+	return 0;
 }
 
 void deliver_grant(struct group *g, uint32_t ri, struct bstream *s)
@@ -553,14 +556,17 @@ void deliver_list(struct group *g, struct conn_list *list)
 	}
 }
 
-void deliver_credit(struct group *g, uint32_t ri)
+/* After an acknowledgement by the client: CREDIT when frame.h says so. */
+static void deliver_credit(struct group *g, uint32_t ri, struct rec *rec,
+			   struct blk *blk)
 {
-	struct delivery d = { .g = g, .rec = list_rec(g, ri), .ri = ri };
+	struct delivery d = { .g = g, .rec = rec, .blk = blk, .ri = ri };
 
-	d.blk = groups_blk(g->gs, d.rec);
-	if (!d.blk || deliver_credit_due(&d) == 0 || d.blk->app_list)
+	/* Nearly always: each half window there is one step. */
+	if (deliver_limit(g, rec, blk) <= deliver_granted(blk) ||
+	    deliver_credit_due(&d) == 0 || blk->app_list)
 		return;
-	d.blk->app_list = APP_LIST_STREAM;
+	blk->app_list = APP_LIST_STREAM;
 	list_insert(g, &d.wait_on->waiting, ri, false);
 }
 
@@ -603,7 +609,7 @@ void deliver_event(struct groups *gs, uint32_t ri, uint16_t events)
 		blk->app_flags = (uint8_t)((blk->app_flags & APP_INFLIGHT) |
 					   APP_RESET_DUE);
 	else if (events & STACK_EV_ACKED)
-		deliver_credit(g, ri);
+		deliver_credit(g, ri, rec, blk);
 	if (events & STACK_EV_OPEN)
 		blk->app_flags |= APP_OPEN_DUE;
 	if (events & STACK_EV_EOF)

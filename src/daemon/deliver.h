@@ -33,9 +33,6 @@ void deliver_list(struct group *g, struct conn_list *list);
 /* Tell s, which asked for it, how far it may reply (FRAME_F_SHORT). */
 void deliver_grant(struct group *g, uint32_t ri, struct bstream *s);
 
-/* After an acknowledgement by the client: CREDIT when frame.h says so. */
-void deliver_credit(struct group *g, uint32_t ri);
-
 /* Send EOF for a connection in CLOSE-WAIT that may have no block. -EAGAIN. */
 int deliver_eof_again(struct group *g, uint32_t ri);
 

@@ -376,14 +376,24 @@ static int reply_on_error(struct bstream *s, const struct frame *f,
 	return -ECONNABORTED;
 }
 
-/* Frames about the stream itself. Returns -ENOENT for one that is none. */
-static int reply_stream(struct bstream *s, const struct frame *f,
-			const uint8_t *payload)
+/* All frames before it have taken effect: they are handled in order. */
+static void reply_on_ping(struct bstream *s, const struct frame *f)
 {
 	struct frame pong = { .type = FRAME_PONG,
 			      .group = s->group->id,
 			      .offset = f->offset };
 
+	if (f->flags & FRAME_F_RESUMED && s->resuming) {
+		s->resuming = false;
+		group_has_room(s->group);
+	}
+	bstream_send(s, &pong, NULL, 0);
+}
+
+/* Frames about the stream itself. Returns -ENOENT for one that is none. */
+static int reply_stream(struct bstream *s, const struct frame *f,
+			const uint8_t *payload)
+{
 	switch (f->type) {
 	case FRAME_CREDIT:
 		if (f->conn != 0)
@@ -395,12 +405,7 @@ static int reply_stream(struct bstream *s, const struct frame *f,
 		group_has_room(s->group);
 		return 0;
 	case FRAME_PING:
-		/* All frames before it have taken effect: they are handled in order. */
-		if (f->flags & FRAME_F_RESUMED && s->resuming) {
-			s->resuming = false;
-			group_has_room(s->group);
-		}
-		bstream_send(s, &pong, NULL, 0);
+		reply_on_ping(s, f);
 		return 0;
 	case FRAME_PONG:
 		s->ping_us = 0;

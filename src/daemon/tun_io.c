@@ -248,8 +248,7 @@ static void tun_io_seal(struct tun_io_held *held)
 	} else {
 		ip4->total_len = be16_put((uint16_t)(held->ip_len + len));
 		ip4->checksum = 0;
-		ip4->checksum =
-			checksum_fold(checksum_words(ip4, sizeof(*ip4)));
+		ip4->checksum = checksum_fold(checksum_ip4(ip4, sizeof(*ip4)));
 		sum = checksum_pseudo(ip4->src, ip4->dst, 4, IP_PROTO_TCP, len);
 	}
 	tcp->checksum = (uint16_t)~checksum_fold(sum);

@@ -71,32 +71,29 @@ uint32_t stack_peek(struct stack *st, uint32_t ri, uint32_t max_bytes,
 		    struct iovec *iov, int *iovcnt, uint64_t *ret_offset,
 		    bool *ret_redelivered)
 {
+	const struct rec *r = &st->sh->recs[ri];
 	const struct chunks *rx = &st->sh->rx;
+	const struct chunk *desc = rx->desc;
 	const struct blk *b;
-	uint32_t i, done = 0;
-	struct conn c;
-	int n = 0;
+	uint32_t i, skip, done = 0;
+	int n = 0, max = *iovcnt;
 
-	conn_view(st, ri, 0, &c);
-	b = c.b;
-	if (!b) {
-		*iovcnt = 0;
+	*iovcnt = 0;
+	if (r->block == NIL)
 		return 0;
-	}
-	*ret_offset = c.r->rcv_off + (b->rcv_dlv - b->rcv_app);
+	b = &st->sh->blks[r->block];
+	*ret_offset = r->rcv_off + (b->rcv_dlv - b->rcv_app);
 	*ret_redelivered = seq_lt(b->rcv_dlv, b->rcv_redlv);
 	i = b->rx_head;
-	while (i != NIL &&
-	       seq_leq(rx->desc[i].seq + rx->desc[i].len, b->rcv_dlv))
-		i = rx->desc[i].next;
-	for (; i != NIL && done < max_bytes && n < *iovcnt;
-	     i = rx->desc[i].next) {
-		uint32_t skip = done ? 0 : b->rcv_dlv - rx->desc[i].seq;
-		uint32_t piece =
-			min_u32(rx->desc[i].len - skip, max_bytes - done);
+	while (i != NIL && seq_leq(desc[i].seq + desc[i].len, b->rcv_dlv))
+		i = desc[i].next;
+	skip = i == NIL ? 0 : b->rcv_dlv - desc[i].seq;
+	for (; i != NIL && done < max_bytes && n < max; i = desc[i].next) {
+		uint32_t piece = min_u32(desc[i].len - skip, max_bytes - done);
 
 		call_show(chunk_data(rx, i) + skip, piece, iov, &n);
 		done += piece;
+		skip = 0;
 	}
 	*iovcnt = n;
 	return done;

@@ -47,18 +47,24 @@ static inline uint16_t checksum_fold(uint64_t sum)
 	return (uint16_t)~checksum_fold32(sum);
 }
 
-/* The sum of a header: len is a multiple of 4, and less than 2^32. */
-static inline uint64_t checksum_words(const void *data, size_t len)
+static inline uint64_t checksum_word(const void *p)
 {
-	const uint8_t *p = data;
-	uint64_t sum = 0;
+	uint32_t word;
 
-	for (size_t i = 0; i < len; i += 4) {
-		uint32_t word;
+	memcpy(&word, p, sizeof(word));
+	return word;
+}
 
-		memcpy(&word, p + i, 4);
-		sum += word;
-	}
+/* The sum of an IPv4 header of len bytes, 20 and a multiple of 4. */
+static inline uint64_t checksum_ip4(const void *header, size_t len)
+{
+	const uint8_t *p = header;
+	uint64_t sum = checksum_word(p) + checksum_word(p + 4) +
+		       checksum_word(p + 8) + checksum_word(p + 12) +
+		       checksum_word(p + 16);
+
+	for (size_t i = 20; i < len; i += 4)
+		sum += checksum_word(p + i);
 	return sum;
 }
 
@@ -70,8 +76,11 @@ static inline uint64_t checksum_pseudo(const uint8_t *src, const uint8_t *dst,
 				       size_t addr_len, uint8_t proto,
 				       uint32_t len)
 {
-	return checksum_words(src, addr_len) + checksum_words(dst, addr_len) +
-	       be32_put(len).raw + be32_put(proto).raw;
+	uint64_t sum = (uint64_t)be32_put(len).raw + be32_put(proto).raw;
+
+	for (size_t i = 0; i < addr_len; i += 4)
+		sum += checksum_word(src + i) + checksum_word(dst + i);
+	return sum;
 }
 
 #endif

@@ -232,18 +232,12 @@ void conn_count_found(struct conn *c)
 	counter_add(&stats->half_open, 1);
 }
 
-void conn_event(struct conn *c, uint16_t events)
+void conn_ready_blk(struct stack *st, uint32_t bi)
 {
-	struct stack *st = c->st;
-	uint32_t bi = c->r->block;
+	struct blk *b = &st->sh->blks[bi];
 
-	if (c->r->flags & REC_ORPHAN)
-		return;
-	c->b->events |= events;
-	if (c->b->flags & BLK_READY)
-		return;
-	c->b->flags |= BLK_READY;
-	c->b->ready_next = NIL;
+	b->flags |= BLK_READY;
+	b->ready_next = NIL;
 	if (st->ready_tail != NIL)
 		st->sh->blks[st->ready_tail].ready_next = bi;
 	else

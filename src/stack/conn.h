@@ -77,8 +77,18 @@ void conn_rest(struct conn *c);
 /* The one place where a state changes; asserts that the step is legal. */
 void conn_set_state(struct conn *c, uint8_t to);
 
+/* Put a block that is not ready on the list of those with events. */
+void conn_ready_blk(struct stack *st, uint32_t bi);
+
 /* Tell the daemon: put events on the connection. Needs a block. */
-void conn_event(struct conn *c, uint16_t events);
+static inline void conn_event(struct conn *c, uint16_t events)
+{
+	if (c->r->flags & REC_ORPHAN)
+		return;
+	c->b->events |= events;
+	if (!(c->b->flags & BLK_READY))
+		conn_ready_blk(c->st, c->r->block);
+}
 
 /* Put a block that is not dirty on the list for the flush. */
 void conn_mark_blk(struct stack *st, uint32_t bi);

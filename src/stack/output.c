@@ -291,7 +291,6 @@ static bool output_allowed(struct conn *c, uint32_t *ret_len, bool *ret_fin)
 	uint32_t usable = output_usable(c, &by_cwnd);
 	uint32_t len = min_u32(min_u32(queued, mss), usable);
 
-	b->flags &= ~(uint32_t)BLK_CWND_LIMITED;
 	if (len < min_u32(queued, mss) && by_cwnd)
 		b->flags |= BLK_CWND_LIMITED;
 	*ret_len = len;
@@ -320,6 +319,12 @@ static void output_after_idle(struct conn *c)
 	b->sent_at = c->now_us;
 }
 
+/* The end of all that is queued, our FIN with it. */
+static uint32_t output_end(const struct blk *b)
+{
+	return b->snd_end + !!(b->flags & BLK_FIN_QUEUED);
+}
+
 static void output_data(struct conn *c)
 {
 	struct blk *b = c->b;
@@ -329,19 +334,14 @@ static void output_data(struct conn *c)
 	if (!output_lost(c))
 		return;
 	output_after_idle(c);
-	while (output_allowed(c, &len, &fin))
+	b->flags &= ~(uint32_t)BLK_CWND_LIMITED;
+	while (b->snd_nxt != output_end(b) && output_allowed(c, &len, &fin))
 		output_first(c, len, fin);
 	/* RFC 5682 step 2b wants new data, and none may go: no F-RTO then. */
 	if (b->loss.frto == FRTO_SECOND && b->snd_nxt == b->cc.recover) {
 		b->loss.frto = FRTO_OFF;
 		output_lost(c);
 	}
-}
-
-/* Is anything queued that the client has not acknowledged, or our FIN? */
-static bool output_is_due(const struct blk *b)
-{
-	return b->snd_una != b->snd_end + !!(b->flags & BLK_FIN_QUEUED);
 }
 
 /* Figure 5c: the client sent its request again; so do we what answers it. */
@@ -387,7 +387,7 @@ void output_flush(struct conn *c)
 	asked = b->flags & BLK_ACK_NOW;
 	if (b->flags & BLK_RESEND)
 		output_resend(c);
-	if (output_is_due(b))
+	if (b->snd_una != output_end(b))
 		output_data(c);
 	else
 		b->flags &= ~(uint32_t)BLK_CWND_LIMITED;

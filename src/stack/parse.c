@@ -112,7 +112,7 @@ static enum stack_counter parse_ip4(const uint8_t *packet, size_t len,
 		return SC_drop_ip_header;
 	if (total > len)
 		return SC_drop_short;
-	if (checksum_fold(checksum_words(packet, hdr_len)))
+	if (checksum_fold(checksum_ip4(packet, hdr_len)))
 		return SC_drop_ip_checksum;
 	frag = be16_get(hdr->frag);
 	if (parse_source_routed(packet + sizeof(*hdr),

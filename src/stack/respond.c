@@ -29,7 +29,7 @@ static uint32_t respond_ip4(struct stack *st, const struct tuple *tuple,
 	};
 	memcpy(ip->src, st->header->vips[tuple->vip].bytes, 4);
 	memcpy(ip->dst, tuple->remote, 4);
-	ip->checksum = checksum_fold(checksum_words(ip, sizeof(*ip)));
+	ip->checksum = checksum_fold(checksum_ip4(ip, sizeof(*ip)));
 	return sizeof(*ip);
 }
 
