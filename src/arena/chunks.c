@@ -19,13 +19,9 @@ void chunks_fini(struct chunks *ch)
 	bitmap_fini(&ch->map);
 }
 
-uint32_t chunks_alloc(struct chunks *ch, uint32_t owner, uint32_t seq)
-{
-	return chunks_put(ch, owner, seq, NULL, 0);
-}
-
-uint32_t chunks_put(struct chunks *ch, uint32_t owner, uint32_t seq,
-		    const uint8_t *data, uint32_t n)
+/* One that says that it has n bytes. */
+static uint32_t chunks_take(struct chunks *ch, uint32_t owner, uint32_t seq,
+			    uint32_t n)
 {
 	uint32_t i = bitmap_alloc(&ch->map);
 
@@ -36,9 +32,42 @@ uint32_t chunks_put(struct chunks *ch, uint32_t owner, uint32_t seq,
 	ch->desc[i] = (struct chunk){
 		.next = NIL, .seq = seq, .len = (uint16_t)n, .owner = owner
 	};
-	if (n)
-		memcpy(chunk_data(ch, i), data, n);
 	return i;
+}
+
+uint32_t chunks_alloc(struct chunks *ch, uint32_t owner, uint32_t seq)
+{
+	return chunks_take(ch, owner, seq, 0);
+}
+
+struct chunk_chain chunks_put(struct chunks *ch, uint32_t owner, uint32_t seq,
+			      const uint8_t *data, uint32_t len)
+{
+	struct chunk_chain chain = { .first = NIL, .last = NIL };
+	uint32_t from = 0, to = NIL; /* neighbours are filled in one go */
+
+	while (chain.bytes < len) {
+		uint32_t n = min_u32(len - chain.bytes, CHUNK_BYTES);
+		uint32_t i = chunks_take(ch, owner, seq + chain.bytes, n);
+
+		if (i == NIL)
+			break;
+		if (chain.last == NIL)
+			chain.first = to = i;
+		else
+			ch->desc[chain.last].next = i;
+		if (chain.last != NIL && i != chain.last + 1) {
+			memcpy(chunk_data(ch, to), data + from,
+			       chain.bytes - from);
+			from = chain.bytes;
+			to = i;
+		}
+		chain.last = i;
+		chain.bytes += n;
+	}
+	if (chain.bytes)
+		memcpy(chunk_data(ch, to), data + from, chain.bytes - from);
+	return chain;
 }
 
 uint32_t chunks_fill(struct chunks *ch, uint32_t i, const uint8_t *data,
@@ -52,11 +81,16 @@ uint32_t chunks_fill(struct chunks *ch, uint32_t i, const uint8_t *data,
 	return n;
 }
 
-void chunks_free(struct chunks *ch, uint32_t i)
+static void chunks_give(struct chunks *ch, uint32_t i)
 {
 	ch->desc[i].owner = NIL;
 	ch->desc[i].next = NIL;
 	bitmap_free(&ch->map, i);
+}
+
+void chunks_free(struct chunks *ch, uint32_t i)
+{
+	chunks_give(ch, i);
 }
 
 uint32_t chunks_free_list(struct chunks *ch, uint32_t head)
@@ -89,7 +123,7 @@ uint32_t chunks_free_until(struct chunks *ch, uint32_t *head, uint32_t *tail,
 	for (; first != i; n++) {
 		uint32_t next = desc[first].next;
 
-		chunks_free(ch, first);
+		chunks_give(ch, first);
 		first = next;
 	}
 	return n;

@@ -32,26 +32,32 @@ void chunks_fini(struct chunks *ch);
 /* An empty chunk for owner, or NIL when all are in use. */
 uint32_t chunks_alloc(struct chunks *ch, uint32_t owner, uint32_t seq);
 
+/* A chain of chunks, and what is in it. */
+struct chunk_chain {
+	uint32_t first, last; /* NIL: it is empty */
+	uint32_t bytes;
+};
+
 /*
- * A chunk for owner with n bytes of data in it, or NIL when all are in use; n
- * is at most CHUNK_BYTES. No chain has it yet.
+ * New chunks for owner with len bytes of data in them, or with less when there
+ * are no more. No queue has them yet.
  */
-uint32_t chunks_put(struct chunks *ch, uint32_t owner, uint32_t seq,
-		    const uint8_t *data, uint32_t n);
+struct chunk_chain chunks_put(struct chunks *ch, uint32_t owner, uint32_t seq,
+			      const uint8_t *data, uint32_t len);
 
 /* Copy as much of data as fits to the end of chunk i. Returns the bytes. */
 uint32_t chunks_fill(struct chunks *ch, uint32_t i, const uint8_t *data,
 		     uint32_t len);
 
-/* Make i, and what follows it, the end of a queue. */
+/* Put a chain, which is not empty, to the end of a queue. */
 static inline void chunks_link(struct chunks *ch, uint32_t *head,
-			       uint32_t *tail, uint32_t i)
+			       uint32_t *tail, struct chunk_chain chain)
 {
 	if (*tail == NIL)
-		ARENA_COMMIT(*head, i);
+		ARENA_COMMIT(*head, chain.first);
 	else
-		ARENA_COMMIT(ch->desc[*tail].next, i);
-	*tail = i;
+		ARENA_COMMIT(ch->desc[*tail].next, chain.first);
+	*tail = chain.last;
 }
 
 void chunks_free(struct chunks *ch, uint32_t i);

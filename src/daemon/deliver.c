@@ -562,9 +562,7 @@ static void deliver_credit(struct group *g, uint32_t ri, struct rec *rec,
 {
 	struct delivery d = { .g = g, .rec = rec, .blk = blk, .ri = ri };
 
-	/* Nearly always: each half window there is one step. */
-	if (deliver_limit(g, rec, blk) <= deliver_granted(blk) ||
-	    deliver_credit_due(&d) == 0 || blk->app_list)
+	if (deliver_credit_due(&d) == 0 || blk->app_list)
 		return;
 	blk->app_list = APP_LIST_STREAM;
 	list_insert(g, &d.wait_on->waiting, ri, false);
@@ -608,7 +606,8 @@ void deliver_event(struct groups *gs, uint32_t ri, uint16_t events)
 	if (events & STACK_EV_RESET)
 		blk->app_flags = (uint8_t)((blk->app_flags & APP_INFLIGHT) |
 					   APP_RESET_DUE);
-	else if (events & STACK_EV_ACKED)
+	else if (events & STACK_EV_ACKED &&
+		 deliver_limit(g, rec, blk) > deliver_granted(blk))
 		deliver_credit(g, ri, rec, blk);
 	if (events & STACK_EV_OPEN)
 		blk->app_flags |= APP_OPEN_DUE;

@@ -36,7 +36,10 @@ void deliver_grant(struct group *g, uint32_t ri, struct bstream *s);
 /* Send EOF for a connection in CLOSE-WAIT that may have no block. -EAGAIN. */
 int deliver_eof_again(struct group *g, uint32_t ri);
 
-/* The connection has no unacknowledged request any more, or goes away. */
+/*
+ * The connection, which is in hand (APP_INFLIGHT) or not, has no unacknowledged
+ * request any more, or goes away.
+ */
 void deliver_inflight_end(struct group *g, const struct rec *rec,
 			  struct blk *blk);
 

@@ -199,11 +199,26 @@ static void frame_queue_put(struct frame_queue *q, const void *data, size_t n)
 	q->tail += n;
 }
 
+/* Where it will be sent from, when that is one piece. */
+static void frame_queue_put_header(struct frame_queue *q, const struct frame *f,
+				   uint32_t length)
+{
+	size_t at = (size_t)q->tail & (q->cap_bytes - 1);
+	uint8_t wire[FRAME_HEADER_BYTES];
+	bool whole = q->cap_bytes - at >= FRAME_HEADER_BYTES;
+	struct frame_header *to = (void *)(whole ? q->buf + at : wire);
+
+	frame_encode(f, to);
+	to->length = be32_put(length);
+	if (whole)
+		q->tail += FRAME_HEADER_BYTES;
+	else
+		frame_queue_put(q, wire, FRAME_HEADER_BYTES);
+}
+
 int frame_queue_appendv(struct frame_queue *q, const struct frame *f,
 			const struct iovec *iov, size_t n)
 {
-	uint8_t wire[FRAME_HEADER_BYTES];
-	struct frame header = *f;
 	size_t bytes = 0;
 	int rc;
 
@@ -217,9 +232,7 @@ int frame_queue_appendv(struct frame_queue *q, const struct frame *f,
 		if (rc < 0)
 			return rc;
 	}
-	header.length = (uint32_t)bytes;
-	frame_encode(&header, wire);
-	frame_queue_put(q, wire, sizeof(wire));
+	frame_queue_put_header(q, f, (uint32_t)bytes);
 	for (size_t i = 0; i < n; i++)
 		frame_queue_put(q, iov[i].iov_base, iov[i].iov_len);
 	return 0;

@@ -9,16 +9,6 @@
 #include "base/bytes.h"
 #include "stack/conn.h"
 
-struct rec *stack_lookup(struct stack *st, uint32_t ri, uint32_t generation)
-{
-	struct rec *r;
-
-	if (ri >= st->sh->n_recs)
-		return NULL;
-	r = &st->sh->recs[ri];
-	return r->state != TCP_FREE && r->generation == generation ? r : NULL;
-}
-
 void listen_refuse(struct conn *c, enum stack_counter why)
 {
 	struct respond what = { .flags = TH_RST | TH_ACK,

@@ -79,14 +79,14 @@ static bool conn_is_quiet(const struct conn *c)
 {
 	const struct blk *b = c->b;
 
-	if (b->flags & (BLK_READY | BLK_DIRTY | BLK_PROBING | BLK_WINDOW_HELD |
-			BLK_FIN_SEEN) ||
-	    b->app_list)
+	if (b->rx_head != NIL || b->ooo_head != NIL ||
+	    b->rcv_acked != b->rcv_nxt)
 		return false;
 	if (b->snd_una != b->snd_end + !!(b->flags & BLK_FIN_QUEUED))
 		return false;
-	if (b->rx_head != NIL || b->ooo_head != NIL ||
-	    b->rcv_acked != b->rcv_nxt)
+	if (b->flags & (BLK_READY | BLK_DIRTY | BLK_PROBING | BLK_WINDOW_HELD |
+			BLK_FIN_SEEN) ||
+	    b->app_list)
 		return false;
 	if (b->rcv_adv - b->rcv_nxt > UINT8_MAX * REC_ADV_UNIT)
 		return false;
@@ -140,7 +140,6 @@ void conn_rest(struct conn *c)
 	if (until > c->now_us) {
 		b->flags |= BLK_LINGER;
 		b->life_at = until;
-		conn_arm(c);
 		return;
 	}
 	r->snd_wnd =

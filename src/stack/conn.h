@@ -71,7 +71,10 @@ static inline void conn_view(struct stack *st, uint32_t ri, uint64_t now_us,
 /* Give it a block when it has none. Returns false (counted) without one left. */
 bool conn_activate(struct conn *c);
 
-/* Take the block back when nothing needs it. */
+/*
+ * Take the block back when nothing needs it. If it stays, one of its deadlines
+ * may have moved: conn_arm() has to follow.
+ */
 void conn_rest(struct conn *c);
 
 /* The one place where a state changes; asserts that the step is legal. */

@@ -197,7 +197,7 @@ static bool output_lost(struct conn *c)
 	uint32_t i;
 
 	/* RFC 5682 step 2b: new data decides first. */
-	if (!b->sent.lost_bytes || b->loss.frto == FRTO_SECOND)
+	if (b->loss.frto == FRTO_SECOND)
 		return true;
 	while ((i = sents_next_lost(ss, b)) != NIL) {
 		const struct sent *s = &ss->items[i];
@@ -331,7 +331,7 @@ static void output_data(struct conn *c)
 	uint32_t len;
 	bool fin;
 
-	if (!output_lost(c))
+	if (b->sent.lost_bytes && !output_lost(c))
 		return;
 	output_after_idle(c);
 	b->flags &= ~(uint32_t)BLK_CWND_LIMITED;
@@ -402,6 +402,7 @@ void output_flush(struct conn *c)
 		return;
 	}
 	rexmit_arm(c);
-	conn_arm(c);
 	conn_rest(c);
+	if (c->b)
+		conn_arm(c);
 }

@@ -224,7 +224,7 @@ bool rack_tlp_acked(struct conn *c, const struct ack_news *news)
 	struct blk_loss *l = &c->b->loss;
 	const struct seg *seg = news->seg;
 
-	if (!(l->flags & LOSS_TLP) || seq_lt(seg->ack, l->tlp_end))
+	if (seq_lt(seg->ack, l->tlp_end))
 		return false;
 	if (!(l->flags & LOSS_TLP_REXMIT)) {
 		l->flags &= (uint8_t)~LOSS_TLP; /* new data, and it arrived */

@@ -420,8 +420,10 @@ void recovery_end(struct conn *c, struct ack_news *news)
 	recovery_count_dupacks(c, news);
 	if (news->dsack_start != news->dsack_end && !rack_tlp_twice(c, news))
 		rack_dsack(c);
-	undo_try(c, news);
-	if (rack_tlp_acked(c, news) && b->cc.phase == CC_OPEN) {
+	if (b->loss.flags & LOSS_UNDO)
+		undo_try(c, news);
+	if (b->loss.flags & LOSS_TLP && rack_tlp_acked(c, news) &&
+	    b->cc.phase == CC_OPEN) {
 		/* One segment was lost and is repaired: RFC 8985 7.4.2. */
 		recovery_cut(c, news, CC_EV_LOSS);
 	}

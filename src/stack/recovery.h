@@ -108,10 +108,13 @@ uint64_t rack_tlp_at(const struct conn *c);
 void rack_tlp_send(struct conn *c);
 /* 7.4: does the client report that probe and original arrived? */
 bool rack_tlp_twice(const struct conn *c, const struct ack_news *news);
-/* 7.4: answers whether the probe repaired a loss. */
+/* 7.4, with LOSS_TLP: answers whether the probe repaired a loss. */
 bool rack_tlp_acked(struct conn *c, const struct ack_news *news);
 
-/* undo.c: a reduction begins; was it for nothing? then all is as before. */
+/*
+ * undo.c: a reduction begins; was it for nothing? then all is as before. The
+ * last needs LOSS_UNDO.
+ */
 void undo_begin(struct conn *c);
 void undo_sent_again(struct conn *c);
 bool undo_try(struct conn *c, const struct ack_news *news);

@@ -240,7 +240,8 @@ static bool rx_append(struct conn *c, const uint8_t *data, uint32_t len)
 	uint32_t room = b->rx_tail == NIL ? 0 : chunk_room(rx, b->rx_tail);
 	uint32_t need =
 		len > room ? (len - room + CHUNK_BYTES - 1) / CHUNK_BYTES : 0;
-	uint32_t n;
+	struct chunk_chain chain;
+	uint32_t n = 0;
 
 	if (need && !rx_make_room(c, need)) {
 		stack_count(c->st, SC_drop_pool_full);
@@ -248,18 +249,14 @@ static bool rx_append(struct conn *c, const uint8_t *data, uint32_t len)
 	}
 	if (room) {
 		n = chunks_fill(rx, b->rx_tail, data, len);
-		data += n;
-		len -= n;
 		b->rcv_nxt += n;
 	}
-	for (; len; len -= n, data += n) {
-		uint32_t i;
-
-		n = min_u32(len, CHUNK_BYTES);
-		i = chunks_put(rx, c->r->block, b->rcv_nxt, data, n);
-		assert(i != NIL); /* rx_make_room() */
-		chunks_link(rx, &b->rx_head, &b->rx_tail, i);
-		b->rcv_nxt += n;
+	if (need) {
+		chain = chunks_put(rx, c->r->block, b->rcv_nxt, data + n,
+				   len - n);
+		assert(chain.bytes == len - n); /* rx_make_room() */
+		chunks_link(rx, &b->rx_head, &b->rx_tail, chain);
+		b->rcv_nxt += len - n;
 	}
 	rx_pool_use(c, (int)need);
 	return true;
@@ -308,8 +305,8 @@ static void rx_join_run(struct conn *c)
 	if (i == NIL)
 		return;
 	rx_trim_front(&desc[i], b->rcv_nxt - desc[i].seq);
-	chunks_link(&c->st->sh->rx, &b->rx_head, &b->rx_tail, i);
-	b->rx_tail = run.last;
+	chunks_link(&c->st->sh->rx, &b->rx_head, &b->rx_tail,
+		    (struct chunk_chain){ .first = i, .last = run.last });
 	if (tail != NIL && rx_pack(c, tail, i) && i == run.last)
 		b->rx_tail = tail;
 	b->rcv_nxt = run.end;

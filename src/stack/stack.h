@@ -319,7 +319,16 @@ void stack_flush(struct stack *st, uint64_t now_us);
 uint32_t stack_next_event(struct stack *st, uint16_t *ret_events);
 
 /* The record, when it is in use under this generation; else NULL. */
-struct rec *stack_lookup(struct stack *st, uint32_t ri, uint32_t generation);
+static inline struct rec *stack_lookup(struct stack *st, uint32_t ri,
+				       uint32_t generation)
+{
+	struct rec *r;
+
+	if (ri >= st->sh->n_recs)
+		return NULL;
+	r = &st->sh->recs[ri];
+	return r->state != TCP_FREE && r->generation == generation ? r : NULL;
+}
 
 /* SYN_HELD: complete the handshake. -EINVAL in another state. */
 int stack_accept(struct stack *st, uint32_t ri, uint64_t now_us);

@@ -88,6 +88,7 @@ uint32_t tx_stage(struct conn *c, const uint8_t *data, uint32_t len)
 	uint32_t queued = b->snd_end - b->snd_una, done = 0;
 	uint32_t share = tx_share(c->st, queued), end = b->snd_end;
 	bool first = b->tx_head == NIL;
+	struct chunk_chain chain;
 
 	if (queued + (uint64_t)len > share) {
 		stack_count(c->st, SC_tx_share_full);
@@ -96,18 +97,14 @@ uint32_t tx_stage(struct conn *c, const uint8_t *data, uint32_t len)
 	}
 	if (len && b->tx_tail != NIL && chunk_room(tx, b->tx_tail))
 		done = chunks_fill(tx, b->tx_tail, data, len);
-	while (done < len) {
-		uint32_t n = min_u32(len - done, CHUNK_BYTES);
-		uint32_t i =
-			chunks_put(tx, c->r->block, end + done, data + done, n);
-
-		if (i == NIL) {
-			stack_count(c->st, SC_tx_full);
-			c->st->tx_pressed_us = c->now_us;
-			break;
-		}
-		chunks_link(tx, &b->tx_head, &b->tx_tail, i);
-		done += n;
+	chain = chunks_put(tx, c->r->block, end + done, data + done,
+			   len - done);
+	if (chain.bytes)
+		chunks_link(tx, &b->tx_head, &b->tx_tail, chain);
+	done += chain.bytes;
+	if (done < len) {
+		stack_count(c->st, SC_tx_full);
+		c->st->tx_pressed_us = c->now_us;
 	}
 	if (first && done)
 		tx_mark(c, end + done);

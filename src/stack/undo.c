@@ -75,8 +75,6 @@ bool undo_try(struct conn *c, const struct ack_news *news)
 {
 	struct blk *b = c->b;
 
-	if (!(b->loss.flags & LOSS_UNDO))
-		return false;
 	undo_count_dsack(c, news);
 	if (!undo_is_due(c, news))
 		return false;
