@@ -7,9 +7,10 @@
  *
  * The worker is the daemon's own, with all that is on the path of a message:
  * tun_io, stack, groups, frames, libevent. It has no thread: its event loop is
- * turned from here. Nor has it a clock but ours (clock_gettime() is defined
- * here), which goes on by TURN_US with each batch: on no machine, and under no
- * tool, however slow, does a timer fire that doesn't on another one.
+ * turned from here. Nor has it a clock or a timer but ours (clock_gettime() and
+ * timerfd_settime() are defined here), which goes on by TURN_US with each batch:
+ * on no machine, and under no tool, however slow, does a timer fire that doesn't
+ * on another one.
  *
  * Requests come in batches of BATCH, each of another connection; the backend
  * echoes. So N and 2N exchanges differ by what N exchanges take, and by what
@@ -23,7 +24,9 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -68,6 +71,33 @@ int clock_gettime(clockid_t id, struct timespec *ts)
 	ts->tv_sec = (time_t)(now_us / 1000000);
 	ts->tv_nsec = (long)(now_us % 1000000 * 1000);
 	return 0;
+}
+
+/*
+ * Likewise the worker's timer: an eventfd, which is written when our clock has
+ * come so far.
+ */
+static int timer = -1;
+static uint64_t timer_us; /* 0: it is not set */
+
+int timerfd_create(clockid_t id, int flags)
+{
+	(void)id;
+	(void)flags;
+	timer = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	return timer;
+}
+
+int timerfd_settime(int fd, int flags, const struct itimerspec *at,
+		    struct itimerspec *old)
+{
+	uint64_t was;
+
+	(void)flags;
+	(void)old;
+	timer_us = (uint64_t)at->it_value.tv_sec * 1000000 +
+		   (uint64_t)at->it_value.tv_nsec / 1000;
+	return read(fd, &was, sizeof(was)) < 0 && errno != EAGAIN ? -1 : 0;
 }
 
 _Noreturn static void fail(const char *what)
@@ -160,6 +190,11 @@ static void worker_down(void)
 /* What is ready, and what that makes ready. */
 static void worker_turn(void)
 {
+	static const uint64_t one = 1;
+
+	if (timer_us && now_us >= timer_us &&
+	    write(timer, &one, sizeof(one)) < 0)
+		fail("the timer");
 	event_base_loop(worker->base, EVLOOP_NONBLOCK);
 }
 

@@ -489,7 +489,10 @@ static void bstream_tick_up(struct bstream *s)
 			   .group = s->group->id,
 			   .offset = gs->now_us };
 
-	frame_queue_trim(&s->out);
+	/* One in use keeps its buffer: no allocation for each burst. */
+	if (s->out.tail == s->out_seen)
+		frame_queue_trim(&s->out);
+	s->out_seen = s->out.tail;
 	if (s->stall != BSTREAM_FLOWS)
 		s->ping_us = 0; /* it is we who don't listen */
 	else if (s->ping_us && gs->now_us - s->ping_us >= BSTREAM_SILENT_US) {

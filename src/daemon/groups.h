@@ -155,6 +155,7 @@ struct bstream {
 	uint64_t resume_by_us;
 	bool deaf; /* takes no more, but what it wrote is still read */
 	bool ping_out; /* the PING of ping_us was queued */
+	uint64_t out_seen; /* out.tail at the last tick */
 	uint32_t inflight; /* connections with unacknowledged requests */
 };
 

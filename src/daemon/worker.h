@@ -55,7 +55,8 @@ struct worker {
 	struct event *ev_tun, *ev_handover, *ev_mail, *ev_timer;
 	struct pcap *pcap; /* or NULL */
 	bool tun_paused; /* after an error, until the next tick */
-	uint64_t timer_at_us; /* what ev_timer is set to; 0: not set */
+	int timer_fd; /* ev_timer's */
+	uint64_t timer_at_us; /* what it is set to; 0: not set */
 	struct mailbox box;
 	struct mail stop_mail;
 	struct shard shard;
