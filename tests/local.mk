@@ -256,6 +256,15 @@ tests_unit_daemon_test_hostile_SOURCES = tests/unit/daemon/test_hostile.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_daemon_test_hostile_LDADD = $(unit_daemon)
 
+unit_tests += tests/unit/daemon/test_plain
+tests_unit_daemon_test_plain_SOURCES = tests/unit/daemon/test_plain.c \
+	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_daemon_test_plain_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_plain_proxy
+tests_unit_daemon_test_plain_proxy_LDADD = $(unit_daemon)
+
 unit_tests += tests/unit/daemon/test_hung
 tests_unit_daemon_test_hung_SOURCES = tests/unit/daemon/test_hung.c \
 	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \

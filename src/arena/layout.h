@@ -387,7 +387,8 @@ struct arena_group {
 	uint64_t instance, pool_bytes; /* of an application's own group */
 	uint16_t port;
 	uint8_t own;
-	uint8_t pad[4];
+	uint8_t protocol; /* of its backends, enum conf_protocol */
+	uint8_t pad[3];
 	uint8_t state; /* enum arena_group_state */
 };
 

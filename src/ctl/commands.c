@@ -75,8 +75,11 @@ static const struct print_field backend_fields[] = {
 	{ "INFLIGHT", "inflight", PRINT_NUMBER },
 	{ "MSGS-IN", "messages.in", PRINT_NUMBER },
 	{ "MSGS-OUT", "messages.out", PRINT_NUMBER },
+	{ "IN", "bytes.in", PRINT_BYTES },
+	{ "OUT", "bytes.out", PRINT_BYTES },
 	{ "REDELIVERED", "redelivered", PRINT_NUMBER },
-	{ "RECONNECTS", "reconnects", PRINT_NUMBER },
+	{ "CONNECTS", "connects", PRINT_NUMBER },
+	{ "FAILURES", "failures", PRINT_NUMBER },
 	{ "ADDRESS", "address", PRINT_TEXT },
 };
 

@@ -218,7 +218,7 @@ static const char *attach_why(int err)
 	case -EINVAL:
 		return "port 0, or a pool of less than 64K";
 	case -ENOENT:
-		return "no group has that port";
+		return "no group has that port, or it has backends of protocol \"stream\"";
 	default:
 		return strerror(-err);
 	}

@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "daemon/bstream.h"
 #include "daemon/hello.h"
+#include "daemon/plain.h"
 #include "daemon/socket.h"
 #include "proto/addr.h"
 
@@ -135,8 +136,12 @@ struct backend *backend_set(struct group *g, const struct conf_backend *conf,
 		return NULL;
 	snprintf(b->name, sizeof(b->name), "%s", conf->name);
 	backend_set_address(b, conf->address, &sa, sa_len);
-	b->streams_wanted = conf->streams;
-	backend_drop_surplus(b);
+	if (g->protocol == CONF_PROTOCOL_STREAM) {
+		plain_backend_set(b, conf, backend_share(g->gs, conf->streams));
+	} else {
+		b->streams_wanted = conf->streams;
+		backend_drop_surplus(b);
+	}
 	b->max_inflight = backend_share(g->gs, conf->max_inflight);
 	/* Who waits for a turn may have one by the new limit. */
 	group_has_room(g);
@@ -165,7 +170,12 @@ void backend_remove(struct backend *b)
 	/* The last stream's end frees an attached one. */
 	b->attached = true;
 	backend_fail_streams(b, -ESHUTDOWN, "the backend was removed");
-	if (!b->streams)
+	backend_link_gone(b);
+}
+
+void backend_link_gone(struct backend *b)
+{
+	if (b->attached && !b->streams && !b->plain.n_links)
 		backend_free(b);
 }
 
@@ -213,8 +223,9 @@ void backend_warn(const struct backend *b, const char *fmt, ...)
 		  "group %s, backend %s: %s", b->group->name, b->name, text);
 }
 
-static void backend_dial_failed(struct backend *b, int err)
+void backend_dial_failed(struct backend *b, int err)
 {
+	b->stats.failures++;
 	groups_count(b->group->gs, WC_backend_connect_failed);
 	/* One line when it begins; reconnecting goes on silently. */
 	if (b->backoff_us == BACKEND_RETRY_MIN_US)

@@ -14,6 +14,7 @@
  * settings taken over: an address that changed closes the streams to the
  * old one, and those beyond a smaller number of streams are closed. room: a
  * list of zeroed ones, of which a new one is taken if there are any; or NULL.
+ * Plain connections stay until they end by themselves, also to an old address.
  * Returns NULL without memory.
  */
 struct backend *backend_set(struct group *g, const struct conf_backend *conf,
@@ -23,7 +24,10 @@ struct backend *backend_set(struct group *g, const struct conf_backend *conf,
 struct backend *backend_attached(struct group *g, uint64_t instance,
 				 uint32_t pid);
 
-/* Lose its streams and be gone, at the latest with the last of them. */
+/*
+ * Lose its streams and be gone, at the latest with the last of them, or of its
+ * plain connections, which may go on.
+ */
 void backend_remove(struct backend *b);
 
 /* Dial what is missing; each stream's tick. */
@@ -58,6 +62,15 @@ void backend_stream_up(struct backend *b);
  * requests and lies about them is dialled more and more seldom.
  */
 void backend_is_useful(struct backend *b);
+
+/*
+ * An attempt to reach it failed: counted, the first one is said, and it is left
+ * alone for a while that grows (retry_at_us).
+ */
+void backend_dial_failed(struct backend *b, int err);
+
+/* A link of a backend that is to be gone was the last one: then it is. */
+void backend_link_gone(struct backend *b);
 
 /* The operator's word. A drain is told to the backend's streams. */
 void backend_set_duty(struct backend *b, enum backend_duty duty);

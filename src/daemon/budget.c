@@ -20,6 +20,8 @@
 /* A stream's queue doubles, old and new side by side while it does. */
 #define BUDGET_STREAM_BYTES \
 	(STREAM_OUT_MAX_BYTES * 2 + MIB + FRAME_PAYLOAD_MAX + 16 * KIB)
+/* A link, its events, and what it may hold: of the stack's least share. */
+#define BUDGET_LINK_BYTES (4 * KIB)
 #define BUDGET_PROGRAM_BYTES (16 * MIB)
 #define BUDGET_THREAD_BYTES MIB
 
@@ -113,7 +115,8 @@ void budget_make(struct budget *ret_budget, const struct arena_header *header,
 		.transmit_buffer = tx * chunk,
 		.tables = w * budget_tables(header, conf, rx / w + 1),
 		.workers = w * budget_worker(conf, w, scale->groups),
-		.streams = scale->streams * (uint64_t)BUDGET_STREAM_BYTES,
+		.streams = scale->streams * (uint64_t)BUDGET_STREAM_BYTES +
+			   scale->links * (uint64_t)BUDGET_LINK_BYTES,
 		.control = budget_control(conf, recs, w, scale->groups),
 		.program = BUDGET_PROGRAM_BYTES,
 	};

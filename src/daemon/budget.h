@@ -32,6 +32,7 @@ struct budget {
 struct budget_scale {
 	uint64_t pool_bytes; /* all pools, those of applications' own too */
 	uint32_t groups, streams; /* streams of all workers */
+	uint32_t links; /* connections to backends of protocol stream, likewise */
 };
 
 /* The header is that of the arena in use; conf is the one in force. */

@@ -209,6 +209,48 @@ static void conf_fill_tun(struct conf_loader *l, cfg_t *root)
 
 /* --- groups ------------------------------------------------------------ */
 
+/* A key that the backend's protocol has no use for. */
+static void conf_backend_not_for(struct conf_loader *l, cfg_t *sec,
+				 const char *key, const char *why)
+{
+	conf_problem(&l->problems, conf_line_of(l, sec, key),
+		     "%s: not with protocol = %s", key, why);
+}
+
+static void conf_check_frames(struct conf_loader *l, cfg_t *sec,
+			      struct conf_backend *b)
+{
+	if (b->streams > CONF_STREAMS_MAX)
+		conf_problem(
+			&l->problems, conf_line_of(l, sec, "streams"),
+			"streams: %u is out of range: must be 1 to %d per worker "
+			"with protocol = frames",
+			b->streams, CONF_STREAMS_MAX);
+	if (b->streams == 0)
+		b->streams = 1;
+	if (b->proxy != CONF_PROXY_NONE)
+		conf_backend_not_for(l, sec, "proxy-protocol",
+				     "frames, which tell the address anyway");
+	if (b->stream_idle_close_ms)
+		conf_backend_not_for(
+			l, sec, "stream-idle-close",
+			"frames, whose streams are for all clients");
+}
+
+static void conf_check_stream(struct conf_loader *l, cfg_t *sec,
+			      const struct conf_group *g,
+			      const struct conf_backend *b)
+{
+	if (b->max_inflight)
+		conf_backend_not_for(l, sec, "max-inflight",
+				     "stream: its bound is streams");
+	if (b->stream_idle_close_ms && g->announce)
+		conf_problem(
+			&l->problems, conf_line_of(l, sec, "stream-idle-close"),
+			"stream-idle-close: not in a group with announce = true: a "
+			"server that speaks first would greet the client again");
+}
+
 static void conf_fill_backend(struct conf_loader *l, cfg_t *sec,
 			      struct conf_group *g)
 {
@@ -216,6 +258,18 @@ static void conf_fill_backend(struct conf_loader *l, cfg_t *sec,
 
 	conf_fill_name(l, sec, b->name, sizeof(b->name));
 	conf_fill(l, sec, CONF_SEC_BACKEND, b);
+	if (b->protocol == CONF_PROTOCOL_FRAMES)
+		conf_check_frames(l, sec, b);
+	else
+		conf_check_stream(l, sec, g, b);
+	if (g->n_backends == 1)
+		g->protocol = b->protocol;
+	else if (b->protocol != g->protocol)
+		conf_problem(
+			&l->problems, conf_line_of(l, sec, "protocol"),
+			"protocol: the backends of a group all have the same, and "
+			"\"%s\" has another one",
+			g->backends[0].name);
 }
 
 static int conf_fill_backends(struct conf_loader *l, cfg_t *sec,

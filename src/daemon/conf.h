@@ -58,14 +58,26 @@ enum conf_cookies {
 	CONF_COOKIES_NEVER
 };
 enum conf_loss { CONF_LOSS_REDELIVER, CONF_LOSS_RESET };
+enum conf_protocol {
+	CONF_PROTOCOL_FRAMES, /* xtcp-frame(7) */
+	CONF_PROTOCOL_STREAM, /* a connection of its own per client (plain.h) */
+};
+enum conf_proxy { CONF_PROXY_NONE, CONF_PROXY_V1, CONF_PROXY_V2 };
 
 #define CONF_ACK_WINDOW_AUTO UINT32_MAX
 
 struct conf_backend {
 	char name[CONF_NAME_MAX];
 	char address[128]; /* "unix:PATH" or "tcp:HOST:PORT", checked */
-	uint32_t streams; /* per worker, 1..16 */
+	enum conf_protocol protocol;
+	/*
+	 * Frames: per worker, 1..16. Stream: connections at a time, over all
+	 * workers; 0: no limit.
+	 */
+	uint32_t streams;
 	uint32_t max_inflight; /* connections with unacknowledged requests, 0: no limit */
+	enum conf_proxy proxy; /* stream: the header that comes first */
+	uint32_t stream_idle_close_ms; /* stream; 0: never */
 };
 
 struct conf_group {
@@ -91,6 +103,7 @@ struct conf_group {
 	bool ecn;
 	enum conf_loss on_backend_loss;
 	uint32_t backend_timeout_ms; /* requests in hand and no REPLY for so long; 0: never */
+	enum conf_protocol protocol; /* that of all its backends */
 	struct conf_backend *backends; /* heap */
 	uint32_t n_backends;
 };

@@ -221,6 +221,14 @@ static void diff_group(struct conf_diff *d, const struct conf_group *a,
 			a->name, a->port, b->port);
 		return;
 	}
+	if (a->protocol != b->protocol) {
+		diff_line(
+			d, CONF_AT_RELOAD,
+			"group %s: backends of another protocol: another group, the "
+			"connections of the old one end",
+			a->name);
+		return;
+	}
 	if (strcmp(from, to) != 0)
 		diff_line(d, CONF_AT_RELOAD, "group %s: pool %s -> %s", a->name,
 			  from, to);

@@ -15,6 +15,8 @@ static const char *const balance_names[] = { "sticky", "any", "least", NULL };
 static const char *const congestion_names[] = { "cubic", "reno", NULL };
 static const char *const cookies_names[] = { "auto", "always", "never", NULL };
 static const char *const loss_names[] = { "redeliver", "reset", NULL };
+static const char *const protocol_names[] = { "frames", "stream", NULL };
+static const char *const proxy_names[] = { "none", "v1", "v2", NULL };
 static const char *const steering_names[] = { "auto", "kernel", NULL };
 
 static_assert(CONF_COOKIES_AUTO == 0 && CONF_COOKIES_ALWAYS == 1 &&
@@ -25,7 +27,9 @@ static_assert(CONF_COOKIES_AUTO == 0 && CONF_COOKIES_ALWAYS == 1 &&
 		      CONF_BALANCE_LEAST == 2 && CONF_CONGESTION_CUBIC == 0 &&
 		      CONF_CONGESTION_RENO == 1 && CONF_LOSS_REDELIVER == 0 &&
 		      CONF_LOSS_RESET == 1 && CONF_STEERING_AUTO == 0 &&
-		      CONF_STEERING_KERNEL == 1,
+		      CONF_STEERING_KERNEL == 1 && CONF_PROTOCOL_FRAMES == 0 &&
+		      CONF_PROTOCOL_STREAM == 1 && CONF_PROXY_NONE == 0 &&
+		      CONF_PROXY_V1 == 1 && CONF_PROXY_V2 == 2,
 	      "names are indexed by value");
 
 /* Longest time-out: 31 days, far from the end of 32 bits of milliseconds. */
@@ -185,11 +189,21 @@ const struct conf_key conf_keys[] = {
 
 	KEY(BACKEND(address), "address", STREAM, 1, SIZE_OF(struct conf_backend, address) - 1,
 	    NULL, NULL, LIVE, NULL, "unix:PATH or tcp:HOST:PORT to dial"),
-	KEY(BACKEND(streams), "streams", U32, 1, 16,
-	    "1", "per worker", LIVE, NULL, "connections to the backend"),
+	KEY(BACKEND(protocol), "protocol", ENUM, 0, 0,
+	    "frames", NULL, LIVE, protocol_names,
+	    "frames, or a connection to the backend for each client"),
+	KEY(BACKEND(streams), "streams", U32, 0, 1000000,
+	    "0", "connections", LIVE, NULL,
+	    "frames: so many per worker, 0: 1; stream: at most so many, 0: no limit"),
 	KEY(BACKEND(max_inflight), "max-inflight", U32, 0, 100000000,
 	    "0", "connections", LIVE, NULL,
 	    "connections with unacknowledged requests; 0: no limit"),
+	KEY(BACKEND(proxy), "proxy-protocol", ENUM, 0, 0,
+	    "none", NULL, LIVE, proxy_names,
+	    "stream: begin with a header that tells the client's address"),
+	KEY(BACKEND(stream_idle_close_ms), "stream-idle-close", U32, 0, TIMEOUT_MAX_MS,
+	    "0", "ms", LIVE, NULL,
+	    "stream: close the backend's connection of a client quiet for so long; 0: never"),
 };
 /* clang-format on */
 

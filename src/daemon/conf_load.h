@@ -17,6 +17,7 @@
 /* Problems beyond so many are counted, not shown. */
 #define CONF_PROBLEMS_MAX 100
 #define CONF_BACKENDS_MAX 64 /* per group */
+#define CONF_STREAMS_MAX 16 /* per worker, of frames */
 #define CONF_LINE_BYTES 512 /* of a report */
 
 /* Problems, to be reported in the order of lines. */

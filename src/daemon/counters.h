@@ -68,7 +68,23 @@
 	  "times that a stream was not read on: reply could not be taken")        \
 	C(stream_stalled_out,                                                     \
 	  "times that a stream was not read on: its output was full")             \
-	C(credit_sent, "CREDIT frames for a connection")
+	C(credit_sent, "CREDIT frames for a connection")                          \
+	C(plain_connects,                                                         \
+	  "connections to backends of protocol stream that were made")            \
+	C(plain_reopened, "of these, for clients that had one before")            \
+	C(plain_idle_closed,                                                      \
+	  "connections to backends closed by stream-idle-close")                  \
+	C(plain_no_socket,                                                        \
+	  "times that a client had to wait: no descriptor, port or backlog")      \
+	C(plain_refused,                                                          \
+	  "clients reset: no backend of protocol stream could be reached")        \
+	C(plain_broken,                                                           \
+	  "clients reset: their connection to the backend broke")                 \
+	C(plain_stuck, "of these, by backend-timeout")                            \
+	C(plain_lost,                                                             \
+	  "clients reset: xtcpd was restarted while they had a backend")          \
+	C(plain_stalled,                                                          \
+	  "times that a backend was not read on: its client takes no more")
 
 enum worker_counter {
 #define C(name, help) WC_##name,

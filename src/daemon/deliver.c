@@ -19,6 +19,9 @@
  * A RESET waits like everything else: the stack keeps the record (GONE) until
  * stack_forget(), so nothing is lost on a full stream and nothing grows.
  *
+ * A group whose backends are plain streams differs in deliver_dues() alone: what
+ * is due goes to plain_dues(), and who has to wait is on the group's list.
+ *
  * Invariants
  *  I1  a connection is on at most one list, and blk.app_list says on which;
  *      the stack gives no such block back.
@@ -36,6 +39,7 @@
 #include "base/seq.h"
 #include "daemon/balance.h"
 #include "daemon/bstream.h"
+#include "daemon/plain.h"
 
 /* Pieces of payload per DATA frame; a chunk each. */
 #define DELIVER_IOV 128
@@ -498,6 +502,8 @@ static int deliver_dues(struct delivery *d)
 {
 	int err = 0;
 
+	if (d->g->protocol == CONF_PROTOCOL_STREAM)
+		return plain_dues(d->g, d->ri);
 	if (d->blk->app_flags & APP_RESET_DUE)
 		return deliver_reset(d);
 	if (d->blk->app_flags & APP_CREDIT_DUE)
@@ -557,12 +563,17 @@ void deliver_list(struct group *g, struct conn_list *list)
 }
 
 /* After an acknowledgement by the client: CREDIT when frame.h says so. */
-static void deliver_credit(struct group *g, uint32_t ri, struct rec *rec,
-			   struct blk *blk)
+static void deliver_acked(struct group *g, uint32_t ri, struct rec *rec,
+			  struct blk *blk)
 {
 	struct delivery d = { .g = g, .rec = rec, .blk = blk, .ri = ri };
 
-	if (deliver_credit_due(&d) == 0 || blk->app_list)
+	if (g->protocol == CONF_PROTOCOL_STREAM) {
+		plain_acked(g, ri);
+		return;
+	}
+	if (deliver_limit(g, rec, blk) <= deliver_granted(blk) ||
+	    deliver_credit_due(&d) == 0 || blk->app_list)
 		return;
 	blk->app_list = APP_LIST_STREAM;
 	list_insert(g, &d.wait_on->waiting, ri, false);
@@ -573,6 +584,8 @@ void deliver_end(struct group *g, uint32_t ri)
 	struct rec *rec = list_rec(g, ri);
 	struct blk *blk = groups_blk(g->gs, rec);
 
+	if (g->protocol == CONF_PROTOCOL_STREAM)
+		plain_end(g, ri);
 	if (!blk)
 		return;
 	deliver_unlist(g, rec, blk);
@@ -606,9 +619,8 @@ void deliver_event(struct groups *gs, uint32_t ri, uint16_t events)
 	if (events & STACK_EV_RESET)
 		blk->app_flags = (uint8_t)((blk->app_flags & APP_INFLIGHT) |
 					   APP_RESET_DUE);
-	else if (events & STACK_EV_ACKED &&
-		 deliver_limit(g, rec, blk) > deliver_granted(blk))
-		deliver_credit(g, ri, rec, blk);
+	else if (events & STACK_EV_ACKED)
+		deliver_acked(g, ri, rec, blk);
 	if (events & STACK_EV_OPEN)
 		blk->app_flags |= APP_OPEN_DUE;
 	if (events & STACK_EV_EOF)

@@ -43,6 +43,7 @@
 #include "daemon/deliver.h"
 #include "daemon/hello.h"
 #include "daemon/loss.h"
+#include "daemon/plain.h"
 
 #define GROUPS_TICK_US (100 * USEC_PER_MSEC)
 #define GROUPS_ROUNDS 4
@@ -70,6 +71,7 @@ void groups_fini(struct groups *gs)
 	for (uint32_t i = 0; i < STACK_GROUPS_MAX; i++)
 		if (gs->by_id[i])
 			group_free(gs->by_id[i], "xtcpd stops");
+	plain_links_fini(&gs->links);
 }
 
 void groups_drain_group(struct groups *gs, uint16_t id)
@@ -175,7 +177,9 @@ static int groups_attach_stream(struct group *g,
 int groups_attach(struct groups *gs, const struct groups_attach *attach)
 {
 	struct group *g = gs->by_id[attach->group];
-	int err = g ? groups_attach_stream(g, attach) : -ENOENT;
+	int err = g && g->protocol == CONF_PROTOCOL_FRAMES
+			  ? groups_attach_stream(g, attach)
+			  : -ENOENT;
 
 	if (err < 0) {
 		close(attach->fd);
@@ -287,6 +291,8 @@ void groups_tick(struct groups *gs)
 			backend_tick(b);
 		loss_sweep(g);
 		loss_grace_tick(g);
+		if (g->protocol == CONF_PROTOCOL_STREAM)
+			plain_tick(g);
 	}
 }
 

@@ -13,6 +13,7 @@
  *	bstream.c	one stream: socket, queues, credit, liveness
  *	hello.c		its first frames: HELLO, ATTACH, ATTACHED
  *	backend.c	dialling out, draining
+ *	plain.c		instead of most of these: backends of protocol "stream"
  *
  * Where a connection stands with its backend is in its record (`slot`,
  * REC_TOLD) and, while it is active, in its block (app_*): nothing here is
@@ -79,6 +80,7 @@ struct group_setup {
 	enum conf_balance balance;
 	enum conf_loss on_loss;
 	uint64_t backend_timeout_us; /* 0: never */
+	enum conf_protocol protocol; /* never changes */
 	const struct conf_backend *backends; /* borrowed for the call */
 	uint32_t n_backends;
 	/* Streams of all workers, or NULL; outlives the group. */
@@ -161,7 +163,27 @@ struct bstream {
 
 struct backend_stats {
 	uint64_t messages_in, messages_out, bytes_in, bytes_out, redelivered,
-		connects;
+		connects, failures;
+};
+
+/* What a backend has when its group's protocol is "stream" (plain.h). */
+struct plain_backend {
+	uint8_t number; /* in rec.slot */
+	enum conf_proxy proxy;
+	uint64_t idle_close_us; /* 0: never */
+	uint32_t max_links; /* of this worker; 0: no limit */
+	uint32_t n_links;
+	uint32_t n_busy; /* of these, whose last byte was the client's */
+	bool reached; /* the last attempt went well */
+	/* The one that was quiet for longest first. */
+	struct plain_link *head, *tail;
+};
+
+/* The backend connections of a worker, by record number. */
+struct plain_links {
+	struct plain_link **buckets; /* heap */
+	uint32_t n_buckets; /* a power of two, or 0 */
+	uint32_t n;
 };
 
 /* A configured backend, or an attached process (for as long as it has streams). */
@@ -171,7 +193,7 @@ struct backend {
 	char name[CONF_NAME_MAX];
 	char address[128];
 	uint64_t owner; /* identity: a hash of the name, or HELLO.instance */
-	bool attached; /* dialled in */
+	bool attached; /* dialled in, or removed: goes with its last stream */
 	enum backend_duty duty;
 	struct sockaddr_storage sa;
 	socklen_t sa_len;
@@ -181,6 +203,7 @@ struct backend {
 	uint32_t n_streams, n_up;
 	uint32_t inflight;
 	uint64_t retry_at_us, backoff_us;
+	struct plain_backend plain;
 	struct backend_stats stats;
 };
 
@@ -194,6 +217,7 @@ struct group {
 	struct groups *gs;
 	uint16_t id, port;
 	char name[CONF_NAME_MAX];
+	enum conf_protocol protocol;
 	enum conf_balance balance;
 	enum conf_loss on_loss;
 	uint64_t backend_timeout_us; /* 0: never */
@@ -236,6 +260,7 @@ struct groups {
 	struct group *by_id[STACK_GROUPS_MAX];
 	struct bstream *dirty, *stalled, *failed;
 	struct groups_ending ending;
+	struct plain_links links;
 	bool room; /* some group's */
 	bool acked; /* transmit buffer was freed: stalled streams may go on */
 };

@@ -33,6 +33,7 @@
 #include "daemon/bstream.h"
 #include "daemon/deliver.h"
 #include "daemon/groups.h"
+#include "daemon/plain.h"
 
 /* Connections that end in a turn, and records looked at: about a millisecond. */
 #define GROUPS_END_BATCH 1024u
@@ -46,6 +47,7 @@ static void group_close_streams(struct group *g, const char *why)
 	struct backend *b, *next;
 
 	g->closing = true;
+	plain_end_all(g);
 	for (b = g->backends; b; b = next) {
 		next = b->next;
 		while (b->streams) {
@@ -243,6 +245,7 @@ static struct group *group_new(struct groups *gs,
 	g->gs = gs;
 	g->id = setup->stack.id;
 	g->port = setup->stack.port;
+	g->protocol = setup->protocol;
 	g->stream_count = setup->stream_count;
 	g->waiting = (struct conn_list){ NIL, NIL, 0 };
 	gs->by_id[g->id] = g;

@@ -43,6 +43,13 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/loss.h \
 	src/daemon/mailbox.c \
 	src/daemon/mailbox.h \
+	src/daemon/plain.c \
+	src/daemon/plain.h \
+	src/daemon/plain_link.c \
+	src/daemon/plain_link.h \
+	src/daemon/plain_links.c \
+	src/daemon/plain_proxy.c \
+	src/daemon/plain_proxy.h \
 	src/daemon/registry.c \
 	src/daemon/registry.h \
 	src/daemon/registry_change.c \

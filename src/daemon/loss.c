@@ -21,6 +21,7 @@
 #include "base/units.h"
 #include "daemon/bstream.h"
 #include "daemon/deliver.h"
+#include "daemon/plain.h"
 
 /* Records per slice: some 100 us of memory reads. */
 #define LOSS_SWEEP_RECS 16384u
@@ -131,7 +132,9 @@ void loss_recovered(struct groups *gs)
 	     ri = bitmap_next_used(&sh->rec_map, ri + 1)) {
 		struct group *g = gs->by_id[sh->recs[ri].group];
 
-		if (g && sh->recs[ri].slot)
+		if (g && g->protocol == CONF_PROTOCOL_STREAM)
+			plain_recovered(g, ri);
+		else if (g && sh->recs[ri].slot)
 			g->slots[sh->recs[ri].slot].used = true;
 	}
 	for (uint32_t id = 1; id < STACK_GROUPS_MAX; id++)

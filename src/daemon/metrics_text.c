@@ -172,6 +172,8 @@ static const struct metrics_column backend_columns[] = {
 	BACKEND(bytes_out, "counter", "payload bytes from the backend"),
 	BACKEND(redelivered, "counter", "frames with bytes delivered before"),
 	BACKEND(reconnects, "counter", "streams set up again"),
+	BACKEND(opened, "counter", "connections to the backend made"),
+	BACKEND(failures, "counter", "attempts to connect that failed"),
 };
 
 static void metrics_value(struct metrics_page *p,

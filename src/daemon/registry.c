@@ -93,6 +93,7 @@ void registry_group_store(struct registry *reg, const struct registry_group *rg)
 		snprintf(ag->name, sizeof(ag->name), "%s", rg->name);
 		ag->port = rg->port;
 		ag->own = rg->own;
+		ag->protocol = rg->protocol;
 		ag->instance = rg->instance;
 		ag->pool_bytes = rg->pool_bytes;
 	}
@@ -124,7 +125,8 @@ static int registry_adopt(struct registry *reg, uint32_t id)
 	if (ag->state == ARENA_GROUP_FREE)
 		return 0;
 	if (ag->state > ARENA_GROUP_ENDING || ag->port == 0 ||
-	    !memchr(ag->name, '\0', sizeof(ag->name)) || ag->own != own) {
+	    !memchr(ag->name, '\0', sizeof(ag->name)) || ag->own != own ||
+	    ag->protocol > CONF_PROTOCOL_STREAM) {
 		log_warn("arena: the entry of group %u is no group's: dropped",
 			 id);
 		ag->state = ARENA_GROUP_FREE;
@@ -136,6 +138,7 @@ static int registry_adopt(struct registry *reg, uint32_t id)
 	memcpy(rg->name, ag->name, sizeof(rg->name));
 	rg->port = ag->port;
 	rg->own = own;
+	rg->protocol = ag->protocol;
 	rg->instance = ag->instance;
 	rg->pool_bytes = ag->pool_bytes;
 	rg->adopted = true;
@@ -307,6 +310,7 @@ struct registry_group *registry_find(const struct registry *reg, uint16_t port)
 		struct registry_group *rg = reg->groups[i];
 
 		if (rg && rg->state == ARENA_GROUP_USED && rg->port == port &&
+		    rg->protocol == CONF_PROTOCOL_FRAMES &&
 		    (!best || registry_better(rg, best)))
 			best = rg;
 	}

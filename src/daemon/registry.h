@@ -33,6 +33,7 @@ struct registry_group {
 	char name[CONF_NAME_MAX];
 	uint8_t state; /* enum arena_group_state */
 	bool own; /* an application's, else configured */
+	uint8_t protocol; /* of its backends, enum conf_protocol */
 	bool adopted; /* from the arena, and the workers were not told of it */
 	bool orphan; /* adopted, not in the configuration: to be removed */
 	int32_t priority;
@@ -88,7 +89,8 @@ void registry_recovered(struct registry *reg);
 /*
  * The group that an application which asks for the port should serve: among
  * those without a configured backend first, and of equals the one of the
- * highest priority. NULL: none has the port.
+ * highest priority. None whose backends are plain streams. NULL: none has the
+ * port.
  */
 struct registry_group *registry_find(const struct registry *reg, uint16_t port);
 

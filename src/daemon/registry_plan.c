@@ -12,8 +12,9 @@
  * Everything in force stays as it is until the second step, which cannot fail.
  * In between the daemon does what may fail elsewhere (reload.c).
  *
- * A group keeps its number if its name and its port are the same: with another
- * port it is another group, as records can't follow it there. Pools and
+ * A group keeps its number if its name, its port and its backends' protocol are
+ * the same: with another port or protocol it is another group, as records can't
+ * follow it there. Pools and
  * addresses are found by name alone. An address that still ends is taken into
  * force again with its old number (registry.c, I3).
  *
@@ -186,6 +187,7 @@ static bool plan_keep_number(struct registry_plan *p, struct conf_group *cg)
 		const struct registry_group *rg = p->reg->groups[i];
 
 		if (!plan_is_conf(rg) || rg->port != cg->port ||
+		    rg->protocol != cg->protocol ||
 		    strcmp(rg->name, cg->name) != 0)
 			continue;
 		cg->id = i;
@@ -266,6 +268,7 @@ static void plan_setup(const struct conf *conf, const struct conf_group *cg,
 		.balance = cg->balance,
 		.on_loss = cg->on_backend_loss,
 		.backend_timeout_us = cg->backend_timeout_ms * USEC_PER_MSEC,
+		.protocol = cg->protocol,
 		.backends = cg->backends,
 		.n_backends = cg->n_backends,
 	};
@@ -441,6 +444,7 @@ static void plan_commit_group(struct registry *reg, const struct conf_group *cg)
 		snprintf(rg->name, sizeof(rg->name), "%s", cg->name);
 		rg->port = cg->port;
 		rg->own = false;
+		rg->protocol = (uint8_t)cg->protocol;
 		rg->state = ARENA_GROUP_USED;
 		registry_group_store(reg, rg);
 	}

@@ -121,6 +121,8 @@ static const struct sandbox_call sandbox_conditional[] = {
 	    WHEN_MASKED(1, SANDBOX_SOCK_TYPE, SOCK_STREAM) } },
 	{ "setsockopt", 2, { WHEN(1, IPPROTO_TCP), WHEN(2, TCP_NODELAY) } },
 	{ "setsockopt", 2, { WHEN(1, SOL_SOCKET), WHEN(2, SO_KEEPALIVE) } },
+	/* plain_link.c ends with a RST */
+	{ "setsockopt", 2, { WHEN(1, SOL_SOCKET), WHEN(2, SO_LINGER) } },
 	{ "setsockopt", 2, { WHEN(1, SOL_SOCKET), WHEN(2, SO_SNDBUF) } },
 	{ "setsockopt", 2, { WHEN(1, SOL_SOCKET), WHEN(2, SO_RCVBUF) } },
 	{ "setsockopt", 2, { WHEN(1, SOL_SOCKET), WHEN(2, SO_SNDBUFFORCE) } },

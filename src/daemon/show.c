@@ -218,6 +218,8 @@ static struct json_object *show_backend(const struct conf *conf,
 	show_text(obj, "name", b->name);
 	show_text(obj, "group", totals_group_name(conf, b->group, text));
 	show_text(obj, "address", b->address);
+	show_text(obj, "protocol",
+		  b->protocol == CONF_PROTOCOL_STREAM ? "stream" : "frames");
 	show_text(obj, "state", b->state);
 	show_number(obj, "streams_up", b->streams_up);
 	show_number(obj, "streams_wanted", b->streams_wanted);
@@ -226,6 +228,8 @@ static struct json_object *show_backend(const struct conf *conf,
 	show_both_ways(obj, "bytes", b->bytes_in, b->bytes_out);
 	show_number(obj, "redelivered", b->redelivered);
 	show_number(obj, "reconnects", b->reconnects);
+	show_number(obj, "connects", b->opened);
+	show_number(obj, "failures", b->failures);
 	return obj;
 }
 
@@ -273,7 +277,10 @@ static void show_budget(struct json_object *obj, const struct show_input *in)
 	for (uint32_t i = 0; i < t->n_pools; i++)
 		scale.pool_bytes += t->pools[i].limit_bytes;
 	for (uint32_t i = 0; i < t->n_backends; i++)
-		scale.streams += t->backends[i].streams_up;
+		if (t->backends[i].protocol == CONF_PROTOCOL_STREAM)
+			scale.links += t->backends[i].streams_up;
+		else
+			scale.streams += t->backends[i].streams_up;
 	budget_make(&b, in->view->arena(in->view->self),
 		    in->view->conf(in->view->self), &scale);
 	show_number(inner, "records_bytes", b.records);

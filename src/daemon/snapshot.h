@@ -55,13 +55,22 @@ struct snapshot_backend {
 	uint16_t group;
 	char name[CONF_NAME_MAX]; /* configured name, or "pid N" of an attached one */
 	char address[128];
-	const char *state; /* "up", "connecting", "draining", "vacating" */
+	enum conf_protocol protocol;
+	/*
+	 * "up", "connecting", "draining", "vacating"; of protocol stream also
+	 * "down" (the last attempt failed), "idle" (none was made), "removed"
+	 */
+	const char *state;
+	/* Of protocol stream: connections open, and at most (0: no limit). */
 	uint32_t streams_up, streams_wanted;
-	uint64_t inflight; /* connections with unacknowledged requests */
+	/* Connections with unacknowledged, or unanswered, requests. */
+	uint64_t inflight;
 	uint64_t messages_in, messages_out, bytes_in,
 		bytes_out; /* to / from the backend */
 	uint64_t redelivered;
 	uint64_t reconnects;
+	uint64_t opened,
+		failures; /* attempts to connect that went well, or not */
 };
 
 struct snapshot_memory {

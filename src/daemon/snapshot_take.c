@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "daemon/plain.h"
+
 /* Connections that one answer may list at most, whatever the query says. */
 #define SNAPSHOT_CONNS_MAX 1000000u
 
@@ -70,15 +72,38 @@ static void snapshot_group(const struct group *g,
 		ret_group->waiting += g->live[i]->waiting.n;
 }
 
+static const char *snapshot_backend_state(const struct backend *b)
+{
+	bool plain = b->group->protocol == CONF_PROTOCOL_STREAM;
+
+	if (plain && b->attached)
+		return "removed";
+	if (b->duty != BACKEND_SERVES)
+		return b->duty == BACKEND_VACATES ? "vacating" : "draining";
+	if (plain)
+		return b->plain.reached	       ? "up"
+		       : b->stats.failures > 0 ? "down"
+					       : "idle";
+	return b->n_up > 0 ? "up" : "connecting";
+}
+
+/* What differs where each client has a connection of its own. */
+static void snapshot_plain(const struct backend *b,
+			   struct snapshot_backend *ret_backend)
+{
+	ret_backend->streams_up = b->plain.n_links;
+	ret_backend->streams_wanted = b->plain.max_links;
+	ret_backend->inflight = b->plain.n_busy;
+	ret_backend->reconnects = 0;
+}
+
 static void snapshot_backend(const struct backend *b,
 			     struct snapshot_backend *ret_backend)
 {
 	*ret_backend = (struct snapshot_backend){
 		.group = b->group->id,
-		.state = b->duty == BACKEND_VACATES  ? "vacating"
-			 : b->duty == BACKEND_DRAINS ? "draining"
-			 : b->n_up > 0		     ? "up"
-						     : "connecting",
+		.protocol = b->group->protocol,
+		.state = snapshot_backend_state(b),
 		.streams_up = b->n_up,
 		.streams_wanted =
 			b->attached ? b->n_streams : b->streams_wanted,
@@ -89,7 +114,11 @@ static void snapshot_backend(const struct backend *b,
 		.bytes_out = b->stats.bytes_out,
 		.redelivered = b->stats.redelivered,
 		.reconnects = b->stats.connects > 0 ? b->stats.connects - 1 : 0,
+		.opened = b->stats.connects,
+		.failures = b->stats.failures,
 	};
+	if (b->group->protocol == CONF_PROTOCOL_STREAM)
+		snapshot_plain(b, ret_backend);
 	memcpy(ret_backend->name, b->name, sizeof(b->name));
 	memcpy(ret_backend->address, b->address, sizeof(b->address));
 }
@@ -181,6 +210,9 @@ static void snapshot_conn(const struct groups *gs, uint32_t ri,
 	const struct rec *rec = &gs->st->sh->recs[ri];
 	const struct group *g = gs->by_id[rec->group];
 	const struct bstream *s = g ? group_told(g, rec) : NULL;
+	const struct backend *b = s   ? s->backend
+				  : g ? plain_backend_of(g, ri)
+				      : NULL;
 	struct stack_conn_info info;
 
 	stack_conn_info(gs->st, ri, gs->now_us, &info);
@@ -208,9 +240,8 @@ static void snapshot_conn(const struct groups *gs, uint32_t ri,
 		.sack = rec->flags & REC_SACK,
 	};
 	snapshot_conn_addresses(gs, ri, ret_conn);
-	if (s)
-		memcpy(ret_conn->backend, s->backend->name,
-		       sizeof(ret_conn->backend));
+	if (b)
+		memcpy(ret_conn->backend, b->name, sizeof(ret_conn->backend));
 }
 
 static bool snapshot_conns(const struct groups *gs,

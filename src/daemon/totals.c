@@ -67,6 +67,7 @@ static int totals_state_rank(const char *state)
 {
 	if (strcmp(state, "draining") == 0 || strcmp(state, "vacating") == 0)
 		return 2;
+	/* one that could be reached by some worker is there */
 	return strcmp(state, "up") == 0;
 }
 
@@ -94,6 +95,8 @@ static void totals_add_backend(struct totals *t,
 	b->bytes_out += one->bytes_out;
 	b->redelivered += one->redelivered;
 	b->reconnects += one->reconnects;
+	b->opened += one->opened;
+	b->failures += one->failures;
 }
 
 static void totals_add(struct totals *t, const struct snapshot *s)

@@ -198,6 +198,16 @@ uint32_t stack_reply_room(const struct stack *st)
 	return tx_share(st, 0);
 }
 
+uint32_t stack_reply_room_of(const struct stack *st, uint32_t ri)
+{
+	const struct rec *r = &st->sh->recs[ri];
+	const struct blk *b = r->block == NIL ? NULL : &st->sh->blks[r->block];
+	uint32_t queued = b ? b->snd_end - b->snd_una : 0;
+	uint32_t share = tx_share(st, queued);
+
+	return share > queued ? share - queued : 0;
+}
+
 /* Our FIN follows what is queued: RFC 9293 3.10.4. */
 static void call_fin(struct conn *c)
 {

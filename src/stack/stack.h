@@ -376,6 +376,9 @@ int64_t stack_reply(struct stack *st, uint32_t ri, uint64_t offset,
  */
 uint32_t stack_reply_room(const struct stack *st);
 
+/* Bytes of a reply that stack_reply() would take of this connection now. */
+uint32_t stack_reply_room_of(const struct stack *st, uint32_t ri);
+
 /* FIN after what is queued; still receiving. */
 void stack_shutdown(struct stack *st, uint32_t ri, uint64_t now_us);
 

@@ -137,7 +137,7 @@ def test_numbers_out_of_range():
         ("idle-timeout", ("-1", "99999999999")),
         ("keepalive", ("-1", "99999999999")),
         ("user-timeout", ("0", "999")),
-        ("streams", ("0", "17")),
+        ("streams", ("-1", "17", "1000001")),
         ("max-inflight", ("-1", "100000001")),
     ))
 
