@@ -15,6 +15,7 @@ check_PROGRAMS += \
 	tests/tools/impair \
 	tests/tools/msgclient \
 	tests/tools/onced \
+	tests/tools/staticd \
 	tests/tools/vstack
 
 tests_tools_apicall_SOURCES = tests/tools/apicall.c
@@ -42,6 +43,10 @@ tests_tools_impair_SOURCES = \
 tests_tools_msgclient_SOURCES = tests/tools/msgclient.c tests/tools/pattern.h
 tests_tools_onced_SOURCES = tests/tools/onced.c
 tests_tools_onced_LDADD = src/lib/libxtcp.la
+# Static, whatever else is built: a sanitizer has no static library.
+tests_tools_staticd_SOURCES = tests/tools/staticd.c
+tests_tools_staticd_CFLAGS = -std=c17 $(WARN_CFLAGS) -pthread
+tests_tools_staticd_LDFLAGS = -all-static -pthread
 tests_tools_vstack_SOURCES = tests/tools/vstack.c
 tests_tools_vstack_LDADD = src/stack/libstack.la src/arena/libarena.la src/base/libbase.la
 
@@ -68,6 +73,9 @@ EXTRA_DIST += \
 	tests/net/test_supervise.py \
 	tests/net/test_swarm.py \
 	tests/net/test_overload.py \
+	tests/net/plain.py \
+	tests/net/test_plain.py \
+	tests/net/test_plain_servers.py \
 	tests/net/test_referee.py \
 	tests/net/test_reload.py \
 	tests/net/test_steering.py \

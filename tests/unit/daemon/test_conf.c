@@ -64,6 +64,13 @@ static void refuse(const char *text, const char *const *lines)
 #define REFUSE(text, ...) \
 	refuse(text, (const char *const[]){ __VA_ARGS__, NULL })
 #define TUN "tun \"xtcp0\" { vip = {\"192.0.2.10\"} }\n"
+/* What follows is line 3, in a backend. */
+#define FRAMES                                 \
+	"pool \"p\" { group \"g\" { port = 1 " \
+	"backend \"a\" { address = \"unix:/a\"\n"
+#define PLAIN                                          \
+	"pool \"p\" { group \"g\" { port = 1 backend " \
+	"\"a\" { address = \"unix:/a\" protocol = stream\n"
 
 START_TEST(test_conf_defaults_are_those_of_the_manual)
 {
@@ -139,6 +146,11 @@ static const char full[] =
 	"    backend \"y\" { address = \"tcp:127.0.0.1:99\" }\n"
 	"  }\n"
 	"  group \"g.2\" { port = 5222 ack = delivered balance = any ack-window = 0 }\n"
+	"  group \"g.3\" { port = 80\n"
+	"    backend \"w\" { address = \"tcp:127.0.0.1:8080\" protocol = \"stream\"\n"
+	"      streams = 5000 proxy-protocol = v2 stream-idle-close = 70 }\n"
+	"    backend \"v\" { address = \"unix:/v.sock\" protocol = stream }\n"
+	"  }\n"
 	"}\n";
 
 START_TEST(test_conf_every_key_is_taken)
@@ -184,7 +196,7 @@ START_TEST(test_conf_every_key_of_a_group_is_taken)
 	struct conf *c = load_good(full);
 	const struct conf_group *g = &c->groups[0];
 
-	ck_assert_uint_eq(c->n_groups, 2);
+	ck_assert_uint_eq(c->n_groups, 3);
 	ck_assert_str_eq(g->name, "g-1");
 	ck_assert_uint_eq(g->pool, 1);
 	ck_assert_uint_eq(g->port, 5222);
@@ -215,6 +227,17 @@ START_TEST(test_conf_every_key_of_a_group_is_taken)
 	ck_assert_int_eq(c->groups[1].ack, CONF_ACK_DELIVERED);
 	ck_assert_int_eq(c->groups[1].balance, CONF_BALANCE_ANY);
 	ck_assert_uint_eq(c->groups[1].ack_window_bytes, 0);
+	ck_assert_int_eq(g->protocol, CONF_PROTOCOL_FRAMES);
+	ck_assert_int_eq(g->backends[0].protocol, CONF_PROTOCOL_FRAMES);
+	g = &c->groups[2];
+	ck_assert_int_eq(g->protocol, CONF_PROTOCOL_STREAM);
+	ck_assert_int_eq(g->backends[0].protocol, CONF_PROTOCOL_STREAM);
+	ck_assert_uint_eq(g->backends[0].streams, 5000);
+	ck_assert_int_eq(g->backends[0].proxy, CONF_PROXY_V2);
+	ck_assert_uint_eq(g->backends[0].stream_idle_close_ms, 70);
+	ck_assert_uint_eq(g->backends[1].streams, 0);
+	ck_assert_int_eq(g->backends[1].proxy, CONF_PROXY_NONE);
+	ck_assert_uint_eq(g->backends[1].stream_idle_close_ms, 0);
 	conf_free(c);
 }
 END_TEST
@@ -331,6 +354,33 @@ static const struct {
 	{ TUN "pool \"p\" { group \"g\" { port = 1\n"
 	      "backend \"b\" { address = \"tcp:192.0.2.1:7\" } } }",
 	  "3: address: \"tcp:192.0.2.1:7\": address must be 127.x.y.z or [::1]" },
+	{ TUN PLAIN "streams = 0\nmax-inflight = 5 } } }",
+	  "4: max-inflight: not with protocol = stream: its bound is streams" },
+	{ TUN PLAIN "streams = 0\nstreams = 1 } } }",
+	  "4: streams: given twice, first in line 3" },
+	{ TUN PLAIN "streams = 1000001 } } }",
+	  "3: streams: 1000001 is out of range: must be 0 to 1000000 connections" },
+	{ TUN PLAIN "proxy-protocol = v3 } } }",
+	  "3: proxy-protocol: \"v3\" is none of \"none\", \"v1\", \"v2\"" },
+	{ TUN PLAIN "stream-idle-close = -1 } } }",
+	  "3: stream-idle-close: -1 is out of range: must be 0 to 2678400000 ms" },
+	{ TUN PLAIN "stream-idle-close = 1000 }\nannounce = true } }",
+	  "3: stream-idle-close: not in a group with announce = true: a server that "
+	  "speaks first would greet the client again" },
+	{ TUN PLAIN "}\nbackend \"b\" { address = \"unix:/b\" } } }",
+	  "4: protocol: the backends of a group all have the same, and \"a\" has "
+	  "another one" },
+	{ TUN FRAMES "protocol = http } } }",
+	  "3: protocol: \"http\" is none of \"frames\", \"stream\"" },
+	{ TUN FRAMES "streams = 17 } } }",
+	  "3: streams: 17 is out of range: must be 1 to 16 per worker with protocol "
+	  "= frames" },
+	{ TUN FRAMES "proxy-protocol = v2 } } }",
+	  "3: proxy-protocol: not with protocol = frames, which tell the address "
+	  "anyway" },
+	{ TUN FRAMES "stream-idle-close = 9 } } }",
+	  "3: stream-idle-close: not with protocol = frames, whose streams are for "
+	  "all clients" },
 	{ TUN "pool \"p\" { group \"g h\" { port = 1 } }",
 	  "2: group \"g h\": a name is 1 to 63 letters, digits, '-', '_', '.'" },
 	{ TUN "pool \"p\" { prt = 1 }",
