@@ -256,11 +256,24 @@ tests_unit_daemon_test_hostile_SOURCES = tests/unit/daemon/test_hostile.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_daemon_test_hostile_LDADD = $(unit_daemon)
 
-unit_tests += tests/unit/daemon/test_plain
-tests_unit_daemon_test_plain_SOURCES = tests/unit/daemon/test_plain.c \
+unit_plain = tests/unit/daemon/server.c tests/unit/daemon/server.h \
 	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
+
+unit_tests += tests/unit/daemon/test_plain
+tests_unit_daemon_test_plain_SOURCES = tests/unit/daemon/test_plain.c \
+	$(unit_plain)
 tests_unit_daemon_test_plain_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_plain_flow
+tests_unit_daemon_test_plain_flow_SOURCES = \
+	tests/unit/daemon/test_plain_flow.c $(unit_plain)
+tests_unit_daemon_test_plain_flow_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_plain_random
+tests_unit_daemon_test_plain_random_SOURCES = \
+	tests/unit/daemon/test_plain_random.c $(unit_plain)
+tests_unit_daemon_test_plain_random_LDADD = $(unit_daemon)
 
 unit_tests += tests/unit/daemon/test_plain_proxy
 tests_unit_daemon_test_plain_proxy_LDADD = $(unit_daemon)
