@@ -183,7 +183,8 @@ struct plain_backend {
 struct plain_links {
 	struct plain_link **buckets; /* heap */
 	uint32_t n_buckets; /* a power of two, or 0 */
-	uint32_t n;
+	uint32_t n, n_stalled;
+	int fd_max; /* higher ones are for others */
 };
 
 /* A configured backend, or an attached process (for as long as it has streams). */

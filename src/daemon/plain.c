@@ -375,7 +375,9 @@ static void plain_tick_backend(struct backend *b)
 		least = min_u64(least, b->plain.idle_close_us);
 	if (b->group->backend_timeout_us)
 		least = min_u64(least, b->group->backend_timeout_us);
-	least = min_u64(least, 100 * USEC_PER_MSEC);
+	/* The transmit buffer may have room again, which nobody tells. */
+	if (b->group->gs->links.n_stalled)
+		least = 0;
 	for (l = b->plain.head; l && now_us - l->moved_us >= least; l = next) {
 		next = l->newer;
 		plain_tick_link(l, now_us - l->moved_us);

@@ -110,6 +110,10 @@ int plain_link_connect(struct plain_link *l, struct backend *b)
 		       SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (l->fd < 0)
 		return plain_connect_error(errno);
+	if (l->fd > l->group->gs->links.fd_max) {
+		plain_link_hang_up(l, false);
+		return -EAGAIN;
+	}
 	if (b->sa.ss_family != AF_UNIX)
 		socket_no_delay(l->fd);
 	l->state = PLAIN_UP;
@@ -297,9 +301,7 @@ static uint32_t plain_link_room(const struct plain_link *l)
 
 static void plain_link_stall(struct plain_link *l)
 {
-	if (!l->stalled)
-		groups_count(l->group->gs, WC_plain_stalled);
-	l->stalled = true;
+	plain_link_set_stalled(l, true);
 	if (l->ev_read)
 		event_del(l->ev_read);
 }
@@ -432,7 +434,7 @@ void plain_link_resume(struct plain_link *l)
 	if (!l->stalled || l->held ||
 	    (plain_link_room(l) < PLAIN_RESUME_BYTES && info.snd_queued > 0))
 		return;
-	l->stalled = false;
+	plain_link_set_stalled(l, false);
 	if (!l->eof_in && event_add(l->ev_read, NULL) < 0)
 		plain_link_ruin(l);
 }
@@ -447,6 +449,7 @@ static void plain_link_ruin(struct plain_link *l)
 	groups_count(gs, WC_plain_broken);
 	plain_link_hang_up(l, true);
 	plain_link_set_busy(l, false);
+	plain_link_set_stalled(l, false);
 	l->state = PLAIN_ENDING;
 	plain_link_resume(l);
 }

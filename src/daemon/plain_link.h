@@ -89,6 +89,9 @@ void plain_link_leave(struct plain_link *l);
 void plain_link_moved(struct plain_link *l);
 void plain_link_set_busy(struct plain_link *l, bool busy);
 
+/* It is not read for now, or again. */
+void plain_link_set_stalled(struct plain_link *l, bool stalled);
+
 static inline struct rec *plain_link_rec(const struct plain_link *l)
 {
 	return &l->group->gs->st->sh->recs[l->ri];

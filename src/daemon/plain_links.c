@@ -4,6 +4,7 @@
  * and by backend.
  */
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "daemon/backend.h"
@@ -11,6 +12,8 @@
 #include "daemon/plain_link.h"
 
 #define PLAIN_BUCKETS_MIN 256u
+/* Descriptors that links leave to others: xtcpctl has to get in, too. */
+#define PLAIN_FDS_LEFT 256u
 
 /* --- which links there are ---------------------------------------------- */
 
@@ -41,16 +44,28 @@ struct plain_link *plain_link_find(struct groups *gs, uint32_t ri)
 	return NULL;
 }
 
+/* The highest descriptor that a link may have; of few, a quarter is left. */
+static int plain_links_fd_max(void)
+{
+	struct rlimit limit;
+	uint64_t n;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 0;
+	n = min_u64(limit.rlim_cur, INT32_MAX);
+	return (int)(n - min_u64(n / 4, PLAIN_FDS_LEFT));
+}
+
 /* More buckets; without memory the chains become longer. */
 static void plain_links_grow(struct plain_links *links)
 {
-	struct plain_links more = {
-		.n_buckets = links->n_buckets ? 2 * links->n_buckets
-					      : PLAIN_BUCKETS_MIN,
-		.n = links->n,
-	};
+	struct plain_links more = *links;
 	struct plain_link *l, *next;
 
+	more.n_buckets =
+		links->n_buckets ? 2 * links->n_buckets : PLAIN_BUCKETS_MIN;
+	if (!links->n_buckets)
+		more.fd_max = plain_links_fd_max();
 	more.buckets = calloc(more.n_buckets, sizeof(struct plain_link *));
 	if (!more.buckets)
 		return;
@@ -151,6 +166,18 @@ void plain_link_set_busy(struct plain_link *l, bool busy)
 		b->stats.messages_out++;
 }
 
+void plain_link_set_stalled(struct plain_link *l, bool stalled)
+{
+	struct groups *gs = l->group->gs;
+
+	if (l->stalled == stalled)
+		return;
+	l->stalled = stalled;
+	gs->links.n_stalled += stalled ? 1 : UINT32_MAX;
+	if (stalled)
+		groups_count(gs, WC_plain_stalled);
+}
+
 void plain_link_join(struct plain_link *l, struct backend *b)
 {
 	l->backend = b;
@@ -222,6 +249,7 @@ void plain_link_free(struct plain_link *l, bool reset)
 	struct rec *rec = stack_lookup(gs->st, l->ri, l->generation);
 
 	plain_link_hang_up(l, reset);
+	plain_link_set_stalled(l, false);
 	plain_links_remove(&gs->links, l);
 	plain_link_leave(l);
 	/* One that is closed by xtcpd's end is missed by the next process. */

@@ -8,7 +8,7 @@ import tempfile
 
 import harness
 from harness import (
-    BUILD, SCALE, VIP4, VIP6, Net, connect, contains, equal, run, timeout,
+    BUILD, SCALE, VIP4, VIP6, Net, Xtcpd, connect, contains, equal, run, timeout,
     wait_for)
 from killing import Mortal, Wire
 from plain import (
@@ -248,6 +248,23 @@ def test_streams_is_a_bound():
         for c in first:
             c.close()
         equal(sorted(c.hear() for c in rest), ["4", "5", "6"])
+
+
+def test_descriptors_run_out():
+    """The others wait, and the operator still gets in."""
+    with Net(), Staticd(), Xtcpd({"g": group()}, wrap=(
+            "prlimit", "--nofile=80:80")) as d:
+        clients = [Lines() for _ in range(80)]
+        for c in clients:
+            c.say("hang")
+        wait_for("some wait", lambda: d.counter("plain_no_socket") > 0)
+        served = state(d)["streams_up"]
+        if not 20 <= served < 80:
+            raise AssertionError(f"{served} are served")
+        for c in clients[:served]:
+            c.close()
+        for c in clients[served:]:
+            equal(c.ask("echo x"), "x")
 
 
 # --- while it runs

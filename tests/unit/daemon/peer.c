@@ -66,6 +66,14 @@ void peer_up(void)
 	peer_start();
 }
 
+static void peer_begin_anew(void)
+{
+	rig_kill();
+	peer_start();
+	loss_recovered(&gs);
+	peer_pump();
+}
+
 void peer_kill(void)
 {
 	uint8_t *arena = malloc(rig.arena.bytes);
@@ -76,10 +84,13 @@ void peer_kill(void)
 	/* A killed process does not take leave. */
 	memcpy(rig.arena.base, arena, rig.arena.bytes);
 	free(arena);
-	rig_kill();
-	peer_start();
-	loss_recovered(&gs);
-	peer_pump();
+	peer_begin_anew();
+}
+
+void peer_restart(void)
+{
+	groups_fini(&gs);
+	peer_begin_anew();
 }
 
 void peer_down(void)

@@ -34,6 +34,9 @@ void peer_group(void);
 /* xtcpd is killed, and another one goes on with its arena. */
 void peer_kill(void);
 
+/* xtcpd ends, and another one goes on with its arena. */
+void peer_restart(void);
+
 /* Streams' events, then the end of the turn. */
 void peer_pump(void);
 

@@ -268,10 +268,14 @@ END_TEST
 
 /* --- another process ---------------------------------------------------- */
 
+/* Killed, or stopped in order. */
 START_TEST(test_kill_resets_who_has_a_link)
 {
 	connected(&c1, 1000, "get");
-	peer_kill();
+	if (_i == 0)
+		peer_kill();
+	else
+		peer_restart();
 	rig_expect(&c1, TH_RST | TH_ACK);
 	ck_assert_uint_eq(peer_counter(WC_plain_lost), 1);
 	ck_assert_uint_eq(rig_rec(&c1)->state, TCP_FREE);
@@ -401,8 +405,9 @@ UNIT_MAIN("daemon/plain_flow",
 		    test_unanswered_request_keeps_the_link,
 		    test_quiet_client_that_ends_opens_nothing,
 		    test_sticky_comes_back_to_its_backend),
+	  UNIT_LOOP("stop", 2, up_idle, servers_down,
+		    test_kill_resets_who_has_a_link),
 	  UNIT_CASE("kill", up_idle, servers_down,
-		    test_kill_resets_who_has_a_link,
 		    test_kill_does_not_touch_who_is_quiet,
 		    test_kill_keeps_what_no_server_has_seen,
 		    test_kill_before_the_greeting_connects_anew,
