@@ -3,6 +3,7 @@
 """Backends of protocol "stream": a server that is linked statically."""
 # builds: gcc asan tsan
 
+import shutil
 import signal
 import tempfile
 
@@ -14,6 +15,7 @@ from killing import Mortal, Wire
 from plain import (
     CLIENTS, PORT, ROUNDS, Lines, Staticd, backend, checksum, daemon, group,
     pattern, state, wait_links)
+from test_sandbox import refused_calls
 
 BULK = 20_000_000 // SCALE
 
@@ -324,6 +326,36 @@ def test_what_the_operator_sees():
         d.ctl("close", conn["id"])
         c.ended()
         wait_links(d, 0)
+
+
+def test_sandbox_refuses_nothing():
+    """strace sees each call that fails; ENOSYS is what the filter says."""
+    if not shutil.which("strace"):
+        raise harness.Skip("strace is missing")
+    with Net(), tempfile.TemporaryDirectory() as t:
+        wrap = ("strace", "-D", "-f", "-Z", "-qq", "-o", f"{t}/strace", "-e",
+                "trace=!read,write,writev,futex,recvmsg,recvfrom,accept4")
+        groups = {"tcp": group({"a": backend(stream_idle_close=100)}),
+                  "unix": group({"u": backend(f"unix:{t}/s")}, 8)}
+        with Staticd(), Staticd(f"unix:{t}/s"), Xtcpd(
+                groups, wrap=wrap, env={"ASAN_OPTIONS": "detect_leaks=0"}) as d:
+            contains(d.ask("show info")["sandbox"], "seccomp")
+            for port in PORT, 8:
+                c = Lines(port)
+                equal(c.ask("echo x"), "x")
+                c.sock.shutdown(1)
+                equal(c.hear(), "end 7")
+                c = Lines(port)
+                equal(c.ask("echo x"), "x")
+                (conn,) = [x for x in d.connections()
+                           if x["state"] == "ESTABLISHED"]
+                d.ctl("close", conn["id"])
+                c.ended()
+            c = Lines()
+            equal(c.ask("echo x"), "x")
+            wait_for("it is quiet", lambda: d.counter("plain_idle_closed"))
+            d.stop()
+        equal(refused_calls(f"{t}/strace"), [])
 
 
 # --- another process
