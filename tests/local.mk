@@ -225,6 +225,9 @@ tests_unit_proto_test_frame_LDADD = $(unit_proto)
 unit_tests += tests/unit/proto/test_stream
 tests_unit_proto_test_stream_LDADD = $(unit_proto)
 
+unit_tests += tests/unit/proto/test_vectors
+tests_unit_proto_test_vectors_LDADD = $(unit_proto)
+
 # --- daemon
 
 unit_tests += tests/unit/daemon/test_attach
@@ -494,6 +497,7 @@ EXTRA_DIST += \
 	tests/net/test_tun.py \
 	tests/net/test_xtcpctl.py \
 	tests/unit/unit.h \
+	tests/vectors/frames.txt \
 	tests/run \
 	tests/lint/run
 

@@ -9,8 +9,6 @@
 #include "daemon/bstream.h"
 
 #define HELLO_NAME "xtcpd"
-/* What a peer must at least take in one frame, and grant. */
-#define HELLO_PAYLOAD_MIN 4096u
 
 int hello_parse(const void *payload, size_t len, struct hello_peer *ret_peer)
 {
@@ -19,10 +17,7 @@ int hello_parse(const void *payload, size_t len, struct hello_peer *ret_peer)
 	if (len < sizeof(hello))
 		return -EPROTO;
 	memcpy(&hello, payload, sizeof(hello));
-	if (be32_get(hello.magic) != FRAME_MAGIC ||
-	    be16_get(hello.version) != FRAME_VERSION ||
-	    be32_get(hello.max_payload) < HELLO_PAYLOAD_MIN ||
-	    be32_get(hello.stream_credit) < HELLO_PAYLOAD_MIN)
+	if (frame_hello_check(&hello, FRAME_SIDE_XTCPD) < 0)
 		return -EPROTO;
 	*ret_peer = (struct hello_peer){
 		.instance = be64_get(hello.instance),

@@ -176,10 +176,7 @@ static int link_on_hello(struct link *l, const struct frame *f,
 	memcpy(&hello, payload, sizeof(hello));
 	worker = be16_get(hello.worker);
 	workers = be16_get(hello.workers);
-	if (be32_get(hello.magic) != FRAME_MAGIC ||
-	    be16_get(hello.version) != FRAME_VERSION ||
-	    be32_get(hello.max_payload) < 4096 ||
-	    be32_get(hello.conn_window) < 2)
+	if (frame_hello_check(&hello, FRAME_SIDE_BACKEND) < 0)
 		return -EPROTO;
 	l->max_payload =
 		min_u32(be32_get(hello.max_payload), FRAME_PAYLOAD_MAX);
@@ -268,11 +265,9 @@ static int link_read_intro(const struct frame *f, const uint8_t *payload,
 {
 	struct frame_addr addr;
 
-	if (f->length < sizeof(addr))
+	if (frame_addr_check(payload, f->length) < 0)
 		return -EPROTO;
 	memcpy(&addr, payload, sizeof(addr));
-	if (addr.family != 4 && addr.family != 6)
-		return -EPROTO;
 	ret->family = addr.family;
 	ret->remote_port = be16_get(addr.remote_port);
 	memcpy(ret->remote, addr.remote, sizeof(ret->remote));

@@ -75,6 +75,28 @@ int frame_decode(const void *wire, enum frame_side side, uint32_t max_payload,
 	return 0;
 }
 
+int frame_hello_check(const struct frame_hello *hello, enum frame_side side)
+{
+	if (be32_get(hello->magic) != FRAME_MAGIC ||
+	    be16_get(hello->version) != FRAME_VERSION ||
+	    be32_get(hello->max_payload) < FRAME_PAYLOAD_MIN)
+		return -EPROTO;
+	if (side == FRAME_SIDE_XTCPD)
+		return be32_get(hello->stream_credit) < FRAME_PAYLOAD_MIN
+			       ? -EPROTO
+			       : 0;
+	return be32_get(hello->conn_window) < 2 ? -EPROTO : 0;
+}
+
+int frame_addr_check(const void *payload, size_t n)
+{
+	const struct frame_addr *addr = payload;
+
+	if (n < sizeof(*addr) || (addr->family != 4 && addr->family != 6))
+		return -EPROTO;
+	return 0;
+}
+
 const char *frame_type_name(uint8_t type)
 {
 	const struct frame_rule *rule = frame_rule_get(type);

@@ -121,6 +121,8 @@
 #define FRAME_HEADER_BYTES 32u
 /* Largest payload either side may send (HELLO.max_payload may lower it). */
 #define FRAME_PAYLOAD_MAX (128u * 1024u)
+/* What each side must at least take in one frame, and a backend grant. */
+#define FRAME_PAYLOAD_MIN 4096u
 #define FRAME_WORKER_ANY 0xffffu
 
 /*
@@ -321,6 +323,18 @@ void frame_encode(const struct frame *f, void *ret_wire);
  */
 int frame_decode(const void *wire, enum frame_side side, uint32_t max_payload,
 		 struct frame *ret_f);
+
+/*
+ * Whether side can go on with who sent this HELLO: magic, version, and limits
+ * (FRAME_PAYLOAD_MIN; some window). Returns 0, or -EPROTO.
+ */
+int frame_hello_check(const struct frame_hello *hello, enum frame_side side);
+
+/*
+ * Whether a payload of n bytes begins with a struct frame_addr of a family that
+ * there is. Returns 0, or -EPROTO.
+ */
+int frame_addr_check(const void *payload, size_t n);
 
 /* "DATA" for FRAME_DATA, or "unknown"; never NULL. */
 const char *frame_type_name(uint8_t type);
