@@ -379,10 +379,9 @@ class Backend:
 
     async def _listen(self, address: Address) -> None:
         if isinstance(address, str):
-            sock = socket.socket(socket.AF_UNIX)
             if address[0] == "/":
                 _unlink_stale(address)
-                self._socket_path = address
+            sock = socket.socket(socket.AF_UNIX)
         else:
             sock = socket.socket(socket.AF_INET6 if ":" in address[0]
                                  else socket.AF_INET)
@@ -394,6 +393,8 @@ class Backend:
         except BaseException:
             sock.close()
             raise
+        if isinstance(address, str) and address[0] == "/":
+            self._socket_path = address
 
 
 def _unlink_stale(path: str) -> None:
