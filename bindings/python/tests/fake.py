@@ -6,8 +6,9 @@ says goes in by say().
 """
 
 from xtcp import frames
+from xtcp.core import Core, State
 from xtcp.frames import Addr, Attach, Frame, Hello, Reader, Side, Type
-from xtcp.link import Core, Link, State
+from xtcp.link import Link
 
 GROUP = 9
 WINDOW = 65536

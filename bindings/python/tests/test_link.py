@@ -10,8 +10,9 @@ from unittest import mock
 from fake import HALF, WINDOW, Daemon, addr
 from xtcp import Data, Drain, Eof, FrameError, Open, Refused, Reset, SlowClient
 from xtcp import frames
+from xtcp.core import CREDIT_BYTES, State
 from xtcp.frames import AT, FIRST, REDELIVERED, SHORT, WAITS, Attach, Type
-from xtcp.link import CREDIT_BYTES, Link, State
+from xtcp.link import Link
 
 
 class Handshake(unittest.TestCase):

@@ -27,8 +27,9 @@ from typing import Union
 
 from . import frames, link
 from .conn import BUFFER_BYTES, Conn, Event
+from .core import CREDIT_BYTES, Core, State
 from .frames import FrameError
-from .link import CREDIT_BYTES, Core, Link, State
+from .link import Link
 
 ATTACH_DEFAULT = "/run/xtcpd/attach.sock"
 HANDSHAKE_S = 5.0
