@@ -10,7 +10,6 @@ A message is "m CLIENT NUMBER"; everybody else in the room has to get it.
 import collections
 import fcntl
 import json
-import os
 import re
 import selectors
 import signal
@@ -182,7 +181,3 @@ class Crowd:
             c.sock.close()
         self.selector.close()
 
-
-def has_node():
-    return any(os.access(f"{d}/node", os.X_OK)
-               for d in os.environ.get("PATH", "").split(":"))

@@ -167,8 +167,8 @@ def server_is_killed(name):
                 if kill == 0:
                     # lines that the first life is given and never looks at
                     os.kill(chat.pid, signal.SIGSTOP)
-                    crowd.until("the lines are at the server", lambda: (
-                        d.counter("frames_out") > 0) and not any(
+                    crowd.until("they are with xtcpd", lambda: d.memory()[
+                        "receive_pool_bytes"] > 0 and not any(
                             c.to_send for c in crowd.clients))
                 else:
                     lines = rng.randrange(1, PEOPLE * MESSAGES)

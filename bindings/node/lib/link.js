@@ -97,7 +97,7 @@ export class Link {
     this.written = []; // to be taken
     this.writtenBytes = 0;
     this.out = new Queue(); // { end: position, f }
-    this.base = this.sent = this.tail = 0;
+    this.base = this.tail = 0;
     this.ping = 0; // position that the PONG confirms; 0: none is due
     this.resuming = this.resumed = false;
     this.resync = new Queue();
@@ -171,7 +171,6 @@ export class Link {
       ? this.written[0] : Buffer.concat(this.written, this.writtenBytes);
     this.written = [];
     this.writtenBytes = 0;
-    this.sent = this.tail;
     return data;
   }
 
@@ -256,7 +255,8 @@ export class Link {
       (c._unsent[0].data.length === 0 || c._limit > c._sentOut);
   }
 
-  get #room() {
+  /** Bytes that a reply may have now, on any connection. */
+  get room() {
     return Math.min(this.sendCredit, OUT_SOFT - this.#held - HEADER_BYTES);
   }
 
@@ -270,9 +270,9 @@ export class Link {
         this.#control(c, part.type);
         continue;
       }
-      const n = Math.min(part.data.length, this.maxPayload, this.#room,
-        c._limit - c._sentOut);
-      if (n <= 0 && (part.data.length > 0 || this.#held >= OUT_SOFT))
+      const n = Math.max(0, Math.min(part.data.length, this.maxPayload,
+        this.room, c._limit - c._sentOut));
+      if (n === 0 && (part.data.length > 0 || this.#held >= OUT_SOFT))
         break;
       const whole = n === part.data.length;
       this.#reply(c, whole ? part.ackd : 0, part.data.subarray(0, n));
@@ -318,11 +318,11 @@ export class Link {
   #fill() {
     if (this.state !== 'UP')
       return;
-    if (this.kept.length > 0 && !this.resumed)
+    if (this.kept.length > 0)
       this.#fillKept();
     if (this.resync.length > 0 && this.kept.length === 0)
       this.#fillResync();
-    while (this.wants.length > 0 && this.isOpen && this.#room > 0) {
+    while (this.wants.length > 0 && this.isOpen && this.room > 0) {
       const c = this.wants.shift();
       c._wanted = false;
       if (!this.#serve(c) && this.#serveable(c)) {
@@ -649,7 +649,7 @@ export class Link {
   }
 
   #onPong(f) {
-    if (!this.ping || f.offset !== BigInt(this.ping) || this.ping > this.sent)
+    if (!this.ping || f.offset !== BigInt(this.ping))
       throw protocolError('PONG to no PING');
     const pos = this.ping;
     this.ping = 0;

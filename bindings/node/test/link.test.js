@@ -256,12 +256,12 @@ test('received bytes in many pieces stay in order', () => {
 test("replies stop at the connection's credit", () => {
   const d = new Daemon().up();
   const c = d.client(7, 'abc');
+  d.say(Type.CREDIT, { conn: 7, offset: 5 }); // takes nothing back
   c.reply(Buffer.alloc(WINDOW + 2000), { ackd: 3 });
   d.expect(Type.REPLY, { ackd: 0, bytes: WINDOW });
   assert.equal(c.buffered, 2000);
   d.confirm();
   d.say(Type.CREDIT, { conn: 7, offset: WINDOW + 500 });
-  d.say(Type.CREDIT, { conn: 7, offset: 5 }); // takes nothing back
   d.expect(Type.REPLY, { ackd: 0, aux: WINDOW, bytes: 500 });
   d.say(Type.CREDIT, { conn: 7, offset: 2 * WINDOW });
   // who acknowledged has sent the reply, whole
@@ -329,6 +329,39 @@ test('a daemon that confirms nothing gets no more', () => {
   assert.ok(sent < 600_000);
   assert.equal(pings, 1);
   conns[0].ack(1); // waits, too
+  d.quiet();
+});
+
+test('acknowledgements wait for room, too', () => {
+  const d = new Daemon({ credit: 1 << 30 }).up();
+  const conns = [];
+  for (let i = 1; i < 10; i++)
+    conns.push(d.client(i, 'x'));
+  for (const c of conns.slice(0, 8))
+    c.push(Buffer.alloc(60000));
+  conns[8].push(Buffer.alloc(d.link.room));
+  conns[0].ack(1);
+  for (let i = 1; i < 10; i++)
+    d.expect(Type.REPLY, { conn: i, ackd: 0 });
+  const ping = d.expect(Type.PING);
+  d.quiet();
+  d.pong(ping);
+  d.expect(Type.REPLY, { conn: 1, ackd: 1 });
+});
+
+test('an acknowledgement in the last room that there is', () => {
+  const d = new Daemon({ credit: 1 << 30 }).up();
+  const conns = [];
+  for (let i = 1; i < 10; i++)
+    conns.push(d.client(i, 'x'));
+  for (const c of conns.slice(0, 8))
+    c.push(Buffer.alloc(60000));
+  conns[8].push(Buffer.alloc(d.link.room - 16));
+  conns[0].ack(1);
+  for (let i = 1; i < 10; i++)
+    d.expect(Type.REPLY, { conn: i, ackd: 0 });
+  d.expect(Type.REPLY, { conn: 1, ackd: 1 });
+  d.expect(Type.PING);
   d.quiet();
 });
 
@@ -548,6 +581,61 @@ test('what is kept for one that is gone is not said', () => {
   d.quiet();
 });
 
+test('what waits for credit is not said of one that is gone', () => {
+  const d = new Daemon().up();
+  for (const c of [d.client(7, 'abc'), d.client(8, 'abc')])
+    c.push(Buffer.alloc(4000));
+  d.link.take();
+  d.credit = 5000;
+  d.again();
+  d.expect(Type.REPLY, { conn: 7 });
+  d.say(Type.RESET, { conn: 8 });
+  d.say(Type.CREDIT, { aux: 10000 });
+  d.expect(Type.REPLY, { conn: 7, bytes: 0 });
+  d.resumed();
+});
+
+test('who is gone waits for nothing', () => {
+  const d = new Daemon().up();
+  const c = d.client(7, 'abc');
+  d.lose();
+  c.push('hello');
+  assert.equal(d.link.wants.length, 1);
+  d.up();
+  d.say(Type.RESET, { conn: 7 });
+  assert.equal(d.link.wants.length, 0);
+});
+
+test('a close is forgotten when it is confirmed', () => {
+  const d = new Daemon().up();
+  const c = d.client(7, 'abc');
+  c.push(Buffer.alloc(20000));
+  d.expect(Type.REPLY);
+  d.confirm();
+  c.close();
+  d.link.take();
+  d.again();
+  d.expect(Type.CLOSE, { conn: 7 });
+  assert.ok(d.core.conns.has(7n));
+  d.resumed();
+  assert.ok(!d.core.conns.has(7n));
+});
+
+test('a connection that comes by another stream goes on there', () => {
+  const d = new Daemon().up();
+  const c = d.client(7, 'abc');
+  d.lose();
+  c.reply('hello', { ackd: 3 });
+  const other = new Daemon();
+  other.core = d.core;
+  other.adopt(new Link(d.core, 1));
+  other.workers = 2;
+  other.up(1);
+  other.first(7, 'abc', { flags: REDELIVERED });
+  other.expect(Type.REPLY, { conn: 7, ackd: 3, text: 'hello' });
+  assert.equal(d.link.wants.length, 0);
+});
+
 test('waiting handshakes end with their stream', () => {
   const d = new Daemon().up();
   d.open(5, WAITS);
@@ -580,12 +668,14 @@ test('an unconfirmed accept is said again', () => {
 test('ids of another epoch are other connections', () => {
   const d = new Daemon().up();
   d.client(7, 'abc').reply('old', { ackd: 3 });
+  d.client(8, 'abc').close();
   d.link.take();
   d.epoch = 78n;
   d.again();
   assert.deepEqual(d.told(), [`reset 7 ${ECONNRESET}`]);
   d.resumed();
   d.quiet();
+  assert.equal(d.core.conns.size, 0);
   assert.equal(d.client(7, 'new').epoch, 78n);
 });
 

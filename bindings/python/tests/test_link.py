@@ -204,12 +204,12 @@ class Credit(unittest.TestCase):
     def test_replies_stop_at_the_connections_credit(self):
         d = Daemon().up()
         c = d.client(7, b"abc")
+        d.say(Type.CREDIT, conn=7, offset=5)  # takes nothing back
         c.reply(bytes(WINDOW + 2000), ackd=3)
         d.expect(Type.REPLY, ackd=0, payload=bytes(WINDOW))
         self.assertEqual(c.buffered, 2000)
         d.confirm()
         d.say(Type.CREDIT, conn=7, offset=WINDOW + 500)
-        d.say(Type.CREDIT, conn=7, offset=5)  # takes nothing back
         d.expect(Type.REPLY, ackd=0, aux=WINDOW, payload=bytes(500))
         d.say(Type.CREDIT, conn=7, offset=2 * WINDOW)
         # who acknowledged has sent the reply, whole
@@ -272,6 +272,33 @@ class Credit(unittest.TestCase):
         self.assertLess(sent, 600_000)
         self.assertEqual(pings, 1)
         conns[0].ack(1)  # waits, too
+        d.quiet()
+
+    def test_acknowledgements_wait_for_room_too(self):
+        d = Daemon(credit=1 << 30).up()
+        conns = [d.client(i, b"x") for i in range(1, 10)]
+        for c in conns[:8]:
+            c.push(bytes(60000))
+        conns[8].push(bytes(d.link._room()))
+        conns[0].ack(1)
+        for _ in conns:
+            d.expect(Type.REPLY, ackd=0)
+        f = d.expect(Type.PING)
+        d.quiet()
+        d.say(Type.PONG, offset=f.offset)
+        d.expect(Type.REPLY, conn=1, ackd=1)
+
+    def test_acknowledgement_in_the_last_room_that_there_is(self):
+        d = Daemon(credit=1 << 30).up()
+        conns = [d.client(i, b"x") for i in range(1, 10)]
+        for c in conns[:8]:
+            c.push(bytes(60000))
+        conns[8].push(bytes(d.link._room() - 16))
+        conns[0].ack(1)
+        for _ in conns:
+            d.expect(Type.REPLY, ackd=0)
+        d.expect(Type.REPLY, conn=1, ackd=1)
+        d.expect(Type.PING)
         d.quiet()
 
     def test_credit_is_granted_when_the_events_are_taken(self):
@@ -467,6 +494,54 @@ class Resumption(unittest.TestCase):
         self.d.client(7, b"abc")
         self.d.quiet()
 
+    def test_what_waits_for_credit_is_not_said_of_one_that_is_gone(self):
+        a, b = self.d.client(7, b"abc"), self.d.client(8, b"abc")
+        a.push(bytes(4000))
+        b.push(bytes(4000))
+        self.d.link.take()
+        self.d.credit = 5000
+        self.d.again()
+        self.d.expect(Type.REPLY, conn=7)
+        self.d.say(Type.RESET, conn=8)
+        self.d.say(Type.CREDIT, aux=10000)
+        self.d.expect(Type.REPLY, conn=7, payload=b"")
+        self.d.resumed()
+
+    def test_who_is_gone_waits_for_nothing(self):
+        c = self.d.client(7, b"abc")
+        self.d.lose()
+        c.push(b"hello")
+        self.assertTrue(self.d.link._wants)
+        self.d.up()
+        self.d.say(Type.RESET, conn=7)
+        self.assertFalse(self.d.link._wants)
+
+    def test_a_close_is_forgotten_when_it_is_confirmed(self):
+        c = self.d.client(7, b"abc")
+        c.push(bytes(20000))
+        self.d.expect(Type.REPLY)
+        self.d.confirm()
+        c.close()
+        self.d.link.take()
+        self.d.again()
+        self.d.expect(Type.CLOSE, conn=7)
+        self.assertIn(7, self.d.core.conns)
+        self.d.resumed()
+        self.assertNotIn(7, self.d.core.conns)
+
+    def test_a_connection_that_comes_by_another_stream_goes_on_there(self):
+        c = self.d.client(7, b"abc")
+        self.d.lose()
+        c.reply(b"hello", 3)
+        other = Daemon()
+        other.core = self.d.core
+        other.link = Link(self.d.core, 1)
+        other.workers = 2
+        other.up(worker=1)
+        other.first(7, b"abc", flags=REDELIVERED)
+        other.expect(Type.REPLY, conn=7, ackd=3, payload=b"hello")
+        self.assertFalse(self.d.link._wants)
+
     def test_waiting_handshakes_end_with_their_stream(self):
         self.d.open(5, WAITS)
         opened, = self.d.events()
@@ -496,12 +571,14 @@ class Resumption(unittest.TestCase):
     def test_ids_of_another_epoch_are_other_connections(self):
         c = self.d.client(7, b"abc")
         c.reply(b"old", 3)
+        self.d.client(8, b"abc").close()
         self.d.link.take()
         self.d.epoch = 78
         self.d.again()
         self.assertEqual(self.d.events(), [Reset(c, errno.ECONNRESET)])
         self.d.resumed()
         self.d.quiet()
+        self.assertFalse(self.d.core.conns)
         self.assertEqual(self.d.client(7, b"new").epoch, 78)
 
     def test_fewer_workers_lose_their_connections(self):

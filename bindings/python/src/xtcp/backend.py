@@ -344,8 +344,9 @@ class Backend:
                 first.set_exception(stream.error)
             if stream.up_at and loop.time() - stream.up_at >= STABLE_S:
                 delay = REDIAL_MIN_S
-            log.warning("worker %s: %s; dialling again", owner.worker,
-                        stream.error)
+            # of the first time dial() tells
+            log.log(logging.WARNING if owner.was_up else logging.INFO,
+                    "worker %s: %s; dialling again", owner.worker, stream.error)
             await asyncio.sleep(delay * random.uniform(0.75, 1))
             delay = min(delay * 2, REDIAL_MAX_S)
 

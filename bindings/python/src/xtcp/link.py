@@ -84,7 +84,7 @@ class Link:
         self._written: list[bytes] = []  # to be taken
         self._written_bytes = 0
         self._out: deque[tuple[int, Frame]] = deque()  # position of the end
-        self._base = self._sent = self._tail = 0
+        self._base = self._tail = 0
         self._ping = 0  # position that the PONG confirms; 0: none is due
         self._kept: deque[Frame] = deque()
         self._closed: dict[Conn, int | None] = {}
@@ -114,7 +114,7 @@ class Link:
         self._out.clear()
         self._written.clear()
         self._written_bytes = 0
-        self._base = self._sent = self._tail = 0
+        self._base = self._tail = 0
         self._ping = 0
         self.resuming = self._resumed = False
         self._resync.clear()
@@ -160,7 +160,6 @@ class Link:
         data = b"".join(self._written)
         self._written.clear()
         self._written_bytes = 0
-        self._sent = self._tail
         return data
 
     def _put(self, f: Frame) -> None:
@@ -244,9 +243,9 @@ class Link:
                 c._unsent.popleft()
                 self._control(c, part.type)
                 continue
-            n = min(len(part.data), self._max_payload, self._room(),
-                    c._limit - c._sent_out)
-            if n <= 0 and (part.data or self._held() >= OUT_SOFT):
+            n = max(0, min(len(part.data), self._max_payload, self._room(),
+                           c._limit - c._sent_out))
+            if n == 0 and (part.data or self._held() >= OUT_SOFT):
                 break
             whole = n == len(part.data)
             self._reply(c, part.ackd if whole else 0, part.data[:n])
@@ -289,7 +288,7 @@ class Link:
     def _fill(self) -> None:
         if self.state is not State.UP:
             return
-        if self._kept and not self._resumed:
+        if self._kept:
             self._fill_kept()
         if self._resync and not self._kept:
             self._fill_resync()
@@ -547,7 +546,7 @@ class Link:
                 raise _protocol_error("credit without end")
             return
         c = self.core.conns.get(f.conn)
-        if c is not None and not (c._closed and c in self._closed):
+        if c is not None:
             self._raise_limit(c, f.offset)
 
     def _on_drain(self, f: Frame) -> None:
@@ -560,7 +559,7 @@ class Link:
         self._put(Frame(Type.PONG, group=self._group, offset=f.offset))
 
     def _on_pong(self, f: Frame) -> None:
-        if not self._ping or f.offset != self._ping or f.offset > self._sent:
+        if not self._ping or f.offset != self._ping:
             raise _protocol_error("PONG to no PING")
         self._ping = 0
         if self._resumed:
