@@ -16,6 +16,7 @@ EXTRA_DIST += \
 	bindings/node/test/backend.test.js \
 	bindings/node/test/fake.js \
 	bindings/node/test/link.test.js \
+	bindings/node/test/resume.test.js \
 	bindings/node/test/types.ts \
 	bindings/node/test/vectors.test.js \
 	bindings/python/README.md \
@@ -31,4 +32,5 @@ EXTRA_DIST += \
 	bindings/python/tests/fake.py \
 	bindings/python/tests/test_backend.py \
 	bindings/python/tests/test_link.py \
+	bindings/python/tests/test_resume.py \
 	bindings/python/tests/test_vectors.py

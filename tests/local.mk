@@ -492,6 +492,10 @@ tests_net_tun_probe_LDADD = $(daemon_libs)
 
 EXTRA_DIST += \
 	tests/net/test_packages.py \
+	tests/net/chatters.py \
+	tests/net/test_bindings.py \
+	tests/net/test_bindings_alone.py \
+	tests/net/test_dissector.py \
 	tests/net/test_takeover.py \
 	tests/net/test_sandbox.py \
 	tests/net/test_tun.py \
