@@ -35,12 +35,13 @@ MESSAGE = re.compile(rb"<[^>]*> m (\d+) (\d+)")
 class Chat(Process):
     """An example server. Each life of it has a journal of its own."""
 
-    def __init__(self, language, daemon, port):
+    def __init__(self, language, daemon, port, listen=None):
+        """listen: where xtcpd connects, instead of the other way."""
         command, env = SERVERS[language]
+        where = ("-l", f"unix:{listen}") if listen else ("-p", port)
         self.directory = tempfile.TemporaryDirectory(prefix="chat-")
-        self.command = [*command, "-p", port, "-j"]
         self.lives = 0
-        super().__init__(*self.command, self.next_journal(),
+        super().__init__(*command, *where, "-j", self.next_journal(),
                          env={**env, "XTCP_ATTACH": daemon.attach_path})
 
     def next_journal(self):

@@ -11,6 +11,7 @@ import contextlib
 import os
 import random
 import signal
+import tempfile
 
 import harness
 from harness import Net, equal, serial, timeout, wait_attached
@@ -23,18 +24,27 @@ PEOPLE = 50
 MESSAGES = 20
 
 
-def daemon(workers):
-    return Mortal({name: {"port": port, "announce": True}
-                   for name, port in PORTS.items()}, workers=workers)
+def daemon(workers, directory=None):
+    """directory: xtcpd dials the servers, which listen there, and these
+    decide on each connection."""
+    groups = {name: {"port": port, "announce": True}
+              for name, port in PORTS.items()}
+    if directory:
+        groups = {name: {"port": port, "accept": "application", "backend": {
+            "a": {"address": f"unix:{directory}/{name}"}}}
+            for name, port in PORTS.items()}
+    return Mortal(groups, workers=workers)
 
 
 @contextlib.contextmanager
-def rooms(workers):
+def rooms(workers, directory=None):
     """The daemon, and by language the server and its clients, all in."""
-    with Net(), daemon(workers) as d, contextlib.ExitStack() as stack:
+    with Net(), daemon(workers, directory) as d, \
+            contextlib.ExitStack() as stack:
         found = {}
         for name, port in PORTS.items():
-            chat = stack.enter_context(Chat(name, d, port))
+            chat = stack.enter_context(Chat(
+                name, d, port, directory and f"{directory}/{name}"))
             wait_attached(d, group=name)
             crowd = stack.enter_context(Crowd(port, PEOPLE))
             crowd.enter()
@@ -74,10 +84,8 @@ def pump_all(found, what, condition):
     crowds[0].until(what, each)
 
 
-@serial
-@timeout(240)
-def test_daemon_is_killed_and_nobody_notices():
-    with rooms(workers=2) as (d, found):
+def daemon_is_killed(*args):
+    with rooms(*args) as (d, found):
         crowds = [crowd for _, crowd in found.values()]
         share = PEOPLE * (PEOPLE - 1) * MESSAGES
         for kill in range(3):
@@ -96,6 +104,19 @@ def test_daemon_is_killed_and_nobody_notices():
             all_heard_once(crowd, 3 * MESSAGES)
             processed_once(chat, crowd)
         note(f"{3 * share * len(crowds)} deliveries, 3 kills")
+
+
+@serial
+@timeout(240)
+def test_daemon_is_killed_and_nobody_notices():
+    daemon_is_killed(2)
+
+
+@serial
+@timeout(240)
+def test_daemon_that_dials_is_killed_and_nobody_notices():
+    with tempfile.TemporaryDirectory(prefix="listen-") as directory:
+        daemon_is_killed(2, directory)
 
 
 class Lives:
