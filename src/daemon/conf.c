@@ -30,16 +30,7 @@
 
 #define CONF_WORKERS_MAX 64u
 
-/* One run of conf_load(). */
-struct conf_loader {
-	struct conf_tree tree;
-	struct conf_problems problems;
-	struct conf *conf;
-	int group_lines[CONF_GROUPS_MAX];
-};
-
-/* Option of the section, which the table guarantees to be there. */
-static cfg_opt_t *conf_opt(cfg_t *sec, const char *name)
+cfg_opt_t *conf_opt(cfg_t *sec, const char *name)
 {
 	cfg_opt_t *opt = cfg_getopt(sec, name);
 
@@ -47,12 +38,12 @@ static cfg_opt_t *conf_opt(cfg_t *sec, const char *name)
 	return opt;
 }
 
-static unsigned int conf_count(cfg_t *sec, enum conf_section section)
+unsigned int conf_count(cfg_t *sec, enum conf_section section)
 {
 	return cfg_opt_size(conf_opt(sec, conf_section_name(section)));
 }
 
-static cfg_t *conf_nth(cfg_t *sec, enum conf_section section, unsigned int i)
+cfg_t *conf_nth(cfg_t *sec, enum conf_section section, unsigned int i)
 {
 	return cfg_opt_getnsec(conf_opt(sec, conf_section_name(section)), i);
 }
@@ -133,16 +124,30 @@ int conf_find_vip(const struct conf_tun *tun, const struct conf_ip *ip)
 	return -1;
 }
 
+int conf_find_vip_as(const struct conf_tun *tun, const struct conf_ip *ip,
+		     bool own)
+{
+	int at = conf_find_vip(tun, ip);
+
+	return at >= 0 && (tun->own_vips >> at & 1) == own ? at : -1;
+}
+
+bool conf_has_own(const struct conf_tun *tun, const struct conf_own *own)
+{
+	for (uint32_t i = 0; i < tun->n_own; i++)
+		if (memcmp(&tun->own[i], own, sizeof(*own)) == 0)
+			return true;
+	return false;
+}
+
 static void conf_add_vip(struct conf_tun *tun, const struct conf_ip *ip)
 {
 	tun->vip_numbers[tun->n_vips] = (uint8_t)tun->n_vips;
 	tun->vips[tun->n_vips++] = *ip;
 }
 
-/* Value i of a list of addresses; false after noting what is wrong. */
-static bool conf_list_ip(struct conf_loader *l, cfg_t *sec,
-			 const cfg_opt_t *opt, unsigned int i,
-			 struct conf_ip *ret_ip)
+bool conf_list_ip(struct conf_loader *l, cfg_t *sec, const cfg_opt_t *opt,
+		  unsigned int i, struct conf_ip *ret_ip)
 {
 	char why[CONF_LINE_BYTES / 2];
 
@@ -154,13 +159,14 @@ static bool conf_list_ip(struct conf_loader *l, cfg_t *sec,
 	return false;
 }
 
-static void conf_fill_vips(struct conf_loader *l, cfg_t *sec)
+/* With ports of the host's own addresses there need not be others. */
+static void conf_fill_vips(struct conf_loader *l, cfg_t *sec, bool needed)
 {
 	struct conf_tun *tun = &l->conf->tun;
 	cfg_opt_t *opt = conf_opt(sec, "vip");
 	struct conf_ip ip;
 
-	if (opt->nvalues == 0)
+	if (opt->nvalues == 0 && needed)
 		conf_problem(&l->problems, conf_line_of(l, sec, "vip"),
 			     "vip: missing: the tun needs 1 to %d addresses",
 			     CONF_VIPS_MAX);
@@ -204,7 +210,9 @@ static void conf_fill_tun(struct conf_loader *l, cfg_t *root)
 	sec = conf_nth(root, CONF_SEC_TUN, 0);
 	conf_fill_name(l, sec, l->conf->tun.name, sizeof(l->conf->tun.name));
 	conf_fill(l, sec, CONF_SEC_TUN, &l->conf->tun);
-	conf_fill_vips(l, sec);
+	conf_fill_vips(l, sec, conf_count(root, CONF_SEC_LISTEN) == 0);
+	conf_fill_proxies(l, sec);
+	conf_fill_listens(l, root);
 }
 
 /* --- groups ------------------------------------------------------------ */
@@ -311,7 +319,8 @@ static void conf_fill_vip_mask(struct conf_loader *l, cfg_t *sec,
 			conf_problem(&l->problems,
 				     conf_tree_line(&l->tree, opt, i,
 						    sec->line),
-				     "vip: %s is not a vip of the tun",
+				     "vip: %s is not a vip of the tun, nor "
+				     "an address of a listen section",
 				     opt->values[i]->string);
 	}
 }

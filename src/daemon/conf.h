@@ -24,10 +24,20 @@
 #define CONF_GROUPS_MAX 256
 #define CONF_POOLS_MAX 64
 #define CONF_NAME_MAX 64 /* with the NUL */
+#define CONF_LISTENS_MAX 32 /* sections */
+#define CONF_OWN_MAX 512 /* ports of the host's own addresses */
+#define CONF_PROXIES_MAX 8
 
 struct conf_ip {
 	uint8_t family; /* 4 or 6 */
 	uint8_t bytes[16]; /* IPv4: the first four */
+};
+
+/* A port of an address that is the host's own: the sections "listen". */
+struct conf_own {
+	char link[16]; /* name of the interface that its packets come in on */
+	struct conf_ip ip; /* one of conf_tun.vips */
+	uint16_t port;
 };
 
 enum conf_steering { CONF_STEERING_AUTO, CONF_STEERING_KERNEL };
@@ -37,6 +47,10 @@ struct conf_tun {
 	struct conf_ip vips[CONF_VIPS_MAX];
 	uint8_t vip_numbers[CONF_VIPS_MAX]; /* as in arena_header.vips */
 	uint32_t n_vips;
+	uint64_t own_vips; /* bit i: vips[i] is the host's own, never routed */
+	struct conf_own own[CONF_OWN_MAX];
+	uint32_t n_own;
+	char proxies[CONF_PROXIES_MAX][16]; /* interface names; "": none */
 	uint32_t mtu; /* bytes, 1280..65535 */
 	bool offload;
 	enum conf_steering steering;
@@ -161,6 +175,13 @@ const struct conf_pool *conf_pool_of(const struct conf *conf, uint32_t number);
 
 /* Is the address one of the tun's? Returns its index, or -1. */
 int conf_find_vip(const struct conf_tun *tun, const struct conf_ip *ip);
+
+/* The same, of those that are routed to the device, or are the host's own. */
+int conf_find_vip_as(const struct conf_tun *tun, const struct conf_ip *ip,
+		     bool own);
+
+/* Is this port of this address among tun's, on this interface? */
+bool conf_has_own(const struct conf_tun *tun, const struct conf_own *own);
 
 /*
  * What differs between running and wanted: one line each through report, like

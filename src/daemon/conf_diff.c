@@ -80,7 +80,8 @@ static bool diff_same_value(const struct conf_diff *d,
 		return diff_same_vips(d, *(const uint64_t *)a,
 				      *(const uint64_t *)b);
 	case CONF_T_VIPS:
-		return true; /* diff_vips() */
+	case CONF_T_OWN:
+		return true; /* diff_vips(), diff_own() */
 	default:
 		return memcmp(a, b, conf_value_bytes(key)) == 0;
 	}
@@ -124,10 +125,26 @@ static void diff_vips(struct conf_diff *d, const struct conf_tun *one,
 	char text[INET6_ADDRSTRLEN];
 
 	for (uint32_t i = 0; i < one->n_vips; i++) {
-		if (conf_find_vip(other, &one->vips[i]) >= 0)
+		if (one->own_vips >> i & 1 ||
+		    conf_find_vip_as(other, &one->vips[i], false) >= 0)
 			continue;
 		conf_print_ip(&one->vips[i], text, sizeof(text));
 		diff_line(d, CONF_AT_RELOAD, "vip %s: %s", text, what);
+	}
+}
+
+/* Ports of own addresses that are in one and not in other. */
+static void diff_own(struct conf_diff *d, const struct conf_tun *one,
+		     const struct conf_tun *other, const char *what)
+{
+	char text[INET6_ADDRSTRLEN + 8];
+
+	for (uint32_t i = 0; i < one->n_own; i++) {
+		if (conf_has_own(other, &one->own[i]))
+			continue;
+		conf_print_own(&one->own[i], text, sizeof(text));
+		diff_line(d, CONF_AT_RELOAD, "listen %s: %s: %s",
+			  one->own[i].link, text, what);
 	}
 }
 
@@ -142,6 +159,8 @@ static void diff_tun(struct conf_diff *d)
 	diff_section(d, CONF_SEC_TUN, where, a, b);
 	diff_vips(d, a, b, "removed");
 	diff_vips(d, b, a, "added");
+	diff_own(d, a, b, "given back");
+	diff_own(d, b, a, "taken over");
 }
 
 static void diff_metrics(struct conf_diff *d)

@@ -38,6 +38,7 @@ static_assert(CONF_COOKIES_AUTO == 0 && CONF_COOKIES_ALWAYS == 1 &&
 #define SIZE_OF(type, member) ((int64_t)sizeof(((type *)NULL)->member))
 #define TOP(member) CONF_SEC_TOP, struct conf, member
 #define TUN(member) CONF_SEC_TUN, struct conf_tun, member
+#define LISTENS CONF_SEC_LISTEN, struct conf_tun, own
 #define SOCK(section, member) section, struct conf_socket, member
 #define POOL(member) CONF_SEC_POOL, struct conf_pool, member
 #define GROUP(member) CONF_SEC_GROUP, struct conf_group, member
@@ -64,6 +65,8 @@ static_assert(CONF_COOKIES_AUTO == 0 && CONF_COOKIES_ALWAYS == 1 &&
 #define FITS_LISTEN(field) IS(field, struct sockaddr_storage)
 #define FITS_VIPS(field) IS(field, struct conf_ip[])
 #define FITS_VIP_SET(field) IS(field, uint64_t)
+#define FITS_LINKS(field) IS(field, char[CONF_PROXIES_MAX][16])
+#define FITS_OWN(field) IS(field, struct conf_own[])
 
 /* 0, or an error of the compiler. */
 #define NOTHING_IF(cond, why)              \
@@ -129,6 +132,15 @@ const struct conf_key conf_keys[] = {
 	KEY(TUN(steering), "steering", ENUM, 0, 0,
 	    "auto", NULL, RESTART, steering_names,
 	    "who chooses the queue of a packet, with more than one worker"),
+
+	KEY(TUN(proxies), "proxy-arp", LINKS, 1, CONF_PROXIES_MAX,
+	    "", NULL, RESTART, NULL,
+	    "interfaces on which this host answers for the addresses"),
+
+	KEY(LISTENS, "address", OWN, 1, CONF_VIPS_MAX,
+	    NULL, NULL, LIVE, NULL, "addresses of this host"),
+	KEY(LISTENS, "port", OWN, 1, 65535,
+	    NULL, NULL, LIVE, NULL, "TCP ports that are taken over"),
 
 	SOCKET_KEYS(CONF_SEC_CONTROL, "/run/xtcpd/control.sock", "xtcpctl connects"),
 	SOCKET_KEYS(CONF_SEC_ATTACH, "/run/xtcpd/attach.sock", "applications attach"),
@@ -212,8 +224,8 @@ const size_t conf_n_keys = ARRAY_SIZE(conf_keys);
 const char *conf_section_name(enum conf_section section)
 {
 	static const char *const names[CONF_SECTIONS] = {
-		"",	   "tun",  "control", "attach",
-		"metrics", "pool", "group",   "backend",
+		"",	  "tun",     "listen", "control", "attach",
+		"metrics", "pool",    "group",  "backend",
 	};
 
 	return names[section];

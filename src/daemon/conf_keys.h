@@ -16,6 +16,7 @@
 enum conf_section {
 	CONF_SEC_TOP,
 	CONF_SEC_TUN,
+	CONF_SEC_LISTEN,
 	CONF_SEC_CONTROL,
 	CONF_SEC_ATTACH,
 	CONF_SEC_METRICS,
@@ -41,6 +42,8 @@ enum conf_type {
 	CONF_T_STREAM, /* unix:PATH or tcp:HOST:PORT; char[max + 1] */
 	CONF_T_VIPS, /* list of addresses; in struct conf_tun */
 	CONF_T_VIP_SET, /* list of some of the tun's addresses; uint64_t mask */
+	CONF_T_LINKS, /* list of names of interfaces; char[][16], unused: "" */
+	CONF_T_OWN, /* list of addresses, or of ports: conf_listen.c */
 };
 
 /* When a changed value takes effect. */
@@ -73,7 +76,8 @@ const char *conf_section_name(enum conf_section section);
 /* Is the value a list of values? */
 static inline bool conf_key_is_list(const struct conf_key *key)
 {
-	return key->type == CONF_T_VIPS || key->type == CONF_T_VIP_SET;
+	return key->type == CONF_T_VIPS || key->type == CONF_T_VIP_SET ||
+	       key->type == CONF_T_LINKS || key->type == CONF_T_OWN;
 }
 
 #endif

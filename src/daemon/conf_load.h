@@ -79,6 +79,8 @@ size_t conf_value_bytes(const struct conf_key *key);
  */
 void conf_print_size(uint64_t bytes, char *text, size_t size);
 void conf_print_ip(const struct conf_ip *ip, char *text, size_t size);
+/* "192.0.2.1:5222", "[2001:db8::1]:5222" */
+void conf_print_own(const struct conf_own *own, char *text, size_t size);
 void conf_print_value(const struct conf_key *key, const void *value, char *text,
 		      size_t size);
 /* A list of some of the tun's addresses. */
@@ -102,6 +104,30 @@ struct conf_tree {
 int conf_tree_parse(struct conf_tree *ret_tree, char *text,
 		    struct conf_problems *p);
 void conf_tree_fini(struct conf_tree *tree);
+
+/* One run of conf_load(). */
+struct conf_loader {
+	struct conf_tree tree;
+	struct conf_problems problems;
+	struct conf *conf;
+	int group_lines[CONF_GROUPS_MAX];
+};
+
+/* conf.c: option of the section, which the table guarantees to be there. */
+cfg_opt_t *conf_opt(cfg_t *sec, const char *name);
+/* Sections of a kind in a section, and the i-th of them. */
+unsigned int conf_count(cfg_t *sec, enum conf_section section);
+cfg_t *conf_nth(cfg_t *sec, enum conf_section section, unsigned int i);
+/* Value i of a list of addresses; false after noting what is wrong. */
+bool conf_list_ip(struct conf_loader *l, cfg_t *sec, const cfg_opt_t *opt,
+		  unsigned int i, struct conf_ip *ret_ip);
+
+/*
+ * conf_listen.c: the names of interfaces in the key "proxy-arp" of the
+ * section, and all sections "listen" of the file; after the tun's addresses.
+ */
+void conf_fill_proxies(struct conf_loader *l, cfg_t *sec);
+void conf_fill_listens(struct conf_loader *l, cfg_t *root);
 
 /* The line of value i of the option, or fallback when it has none. */
 int conf_tree_line(const struct conf_tree *tree, const cfg_opt_t *opt,

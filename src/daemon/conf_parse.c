@@ -143,7 +143,7 @@ static cfg_opt_t conf_opt_of_section(enum conf_section section,
 	cfg_opt_t opt =
 		CFG_SEC(conf_section_name(section), subopts, CFGF_MULTI);
 
-	if (section == CONF_SEC_TUN || section == CONF_SEC_POOL ||
+	if (section == CONF_SEC_TUN || section == CONF_SEC_LISTEN || section == CONF_SEC_POOL ||
 	    section == CONF_SEC_GROUP || section == CONF_SEC_BACKEND)
 		opt.flags |= CFGF_TITLE | CFGF_NO_TITLE_DUPES;
 	return opt;
@@ -161,6 +161,7 @@ static cfg_t *conf_tree_init(void)
 		{ CONF_SEC_GROUP, CONF_SEC_POOL },
 		{ CONF_SEC_POOL, CONF_SEC_TOP },
 		{ CONF_SEC_TUN, CONF_SEC_TOP },
+		{ CONF_SEC_LISTEN, CONF_SEC_TOP },
 		{ CONF_SEC_CONTROL, CONF_SEC_TOP },
 		{ CONF_SEC_ATTACH, CONF_SEC_TOP },
 		{ CONF_SEC_METRICS, CONF_SEC_TOP },

@@ -89,6 +89,25 @@ static void conf_print_number(const struct conf_key *key, const void *value,
 	}
 }
 
+static void conf_print_links(const char (*links)[16], char *text, size_t size)
+{
+	size_t n = 0;
+
+	snprintf(text, size, "(none)");
+	for (int i = 0; i < CONF_PROXIES_MAX && links[i][0] && n < size; i++)
+		n += (size_t)snprintf(text + n, size - n, "%s%s", n ? "," : "",
+				      links[i]);
+}
+
+void conf_print_own(const struct conf_own *own, char *text, size_t size)
+{
+	char ip[INET6_ADDRSTRLEN];
+
+	conf_print_ip(&own->ip, ip, sizeof(ip));
+	snprintf(text, size, own->ip.family == 6 ? "[%s]:%u" : "%s:%u", ip,
+		 own->port);
+}
+
 void conf_print_value(const struct conf_key *key, const void *value, char *text,
 		      size_t size)
 {
@@ -116,8 +135,12 @@ void conf_print_value(const struct conf_key *key, const void *value, char *text,
 	case CONF_T_LISTEN:
 		conf_print_listen(value, text, size);
 		break;
+	case CONF_T_LINKS:
+		conf_print_links(value, text, size);
+		break;
 	case CONF_T_VIPS:
 	case CONF_T_VIP_SET:
+	case CONF_T_OWN:
 		snprintf(text, size, "(a list)"); /* conf_diff.c's */
 		break;
 	default:

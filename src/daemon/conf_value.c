@@ -332,6 +332,8 @@ int conf_value_set(const struct conf_key *key, const char *text,
 		return conf_set_stream(key, text, target, &why);
 	case CONF_T_VIPS:
 	case CONF_T_VIP_SET:
+	case CONF_T_LINKS:
+	case CONF_T_OWN:
 		break;
 	}
 	/* lists are set by conf.c, value by value */
@@ -364,6 +366,10 @@ size_t conf_value_bytes(const struct conf_key *key)
 		return sizeof(gid_t);
 	case CONF_T_LISTEN:
 		return sizeof(struct sockaddr_storage);
+	case CONF_T_LINKS:
+		return sizeof(((struct conf_tun *)NULL)->proxies);
+	case CONF_T_OWN:
+		return sizeof(((struct conf_tun *)NULL)->own);
 	case CONF_T_VIPS:
 		break;
 	}

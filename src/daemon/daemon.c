@@ -10,7 +10,7 @@
  * the mailbox in which the workers answer. It touches nothing of a running
  * worker: settings go there by mail (registry.c), questions as inquiries.
  *
- *	store, lock, arena, tun, handover, workers       made, nothing runs
+ *	store, lock, arena, tun, own ports, workers       made, nothing runs
  *	attach, control, metrics, inquirer, signals      we can be talked to
  *	sandbox                                          what that took is given up
  *	start                                            the workers run
@@ -43,6 +43,7 @@
 #include "daemon/hello.h"
 #include "daemon/metrics.h"
 #include "daemon/notify.h"
+#include "daemon/ownport.h"
 #include "daemon/registry_plan.h"
 #include "daemon/statedir.h"
 #include "daemon/takeover.h"
@@ -105,6 +106,7 @@ static void daemon_on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	registry_tick(&d->registry, clock_now_us());
+	ownport_tick(d->ownport);
 	daemon_ask_heartbeat(d);
 }
 
@@ -448,6 +450,7 @@ static const struct {
 	{ "lock", daemon_lock_init, daemon_lock_fini, false },
 	{ "arena", daemon_arena_init, daemon_arena_fini, false },
 	{ "TUN device", daemon_tun_init, daemon_tun_fini, false },
+	{ "own ports", daemon_ownport_init, daemon_ownport_fini, false },
 	{ "registry", daemon_registry_init, daemon_registry_fini, true },
 	{ "workers", daemon_workers_init, daemon_workers_fini, true },
 	{ "attach socket", daemon_attach_init, daemon_attach_fini, false },

@@ -32,6 +32,7 @@ struct control;
 struct fdstore;
 struct metrics;
 struct notify_watchdog;
+struct ownport;
 struct tun;
 
 #define DAEMON_SIGNALS 3
@@ -54,6 +55,7 @@ struct daemon {
 	int lock_fd;
 	struct arena arena;
 	struct tun *tun;
+	struct ownport *ownport;
 	bool steered; /* its queues are chosen by our program */
 	struct handover *handover;
 	struct worker *workers[ARENA_WORKERS_MAX];

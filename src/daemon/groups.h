@@ -101,6 +101,7 @@ struct groups_room {
 struct groups_ending {
 	uint64_t groups[STACK_GROUPS_MAX / 64]; /* bit by number */
 	uint64_t vips; /* likewise */
+	bool own; /* those at ports of the host's own that are not ours now */
 	bool on; /* there is something left to look at: */
 	uint32_t at; /* the next record */
 };
@@ -301,10 +302,13 @@ int groups_set(struct groups *gs, const struct group_setup *setup,
 void groups_remove(struct groups *gs, uint16_t id);
 
 /*
- * Packets to these of header->vips are ours from now on. Connections of those
- * in `gone` are aborted, as by groups_remove(), and their backends told.
+ * Packets to these of header->vips are ours from now on, to some of them at
+ * the ports in `own` alone. Connections of those in `gone`, and with own_gone
+ * those at other ports, are aborted, as by groups_remove(), and their backends
+ * told.
  */
-void groups_vips_set(struct groups *gs, uint64_t vips, uint64_t gone);
+void groups_vips_set(struct groups *gs, uint64_t vips, uint64_t gone,
+		     const struct stack_own *own, bool own_gone);
 
 /* groups_turn()'s: abort the next batch of what ends. */
 void groups_end_some(struct groups *gs);

@@ -93,6 +93,8 @@ static void groups_end_begin(struct groups *gs)
 static bool groups_ends(const struct groups *gs, const struct rec *rec)
 {
 	return gs->ending.vips >> rec->vip & 1 ||
+	       (gs->ending.own &&
+		!stack_own_has(&gs->st->own, rec->vip, rec->local_port)) ||
 	       gs->ending.groups[rec->group / 64] >> (rec->group % 64) & 1;
 }
 
@@ -154,11 +156,14 @@ void groups_remove(struct groups *gs, uint16_t id)
 	groups_end_some(gs);
 }
 
-void groups_vips_set(struct groups *gs, uint64_t vips, uint64_t gone)
+void groups_vips_set(struct groups *gs, uint64_t vips, uint64_t gone,
+		     const struct stack_own *own, bool own_gone)
 {
 	stack_vips_set(gs->st, vips);
+	stack_own_set(gs->st, own);
 	gs->ending.vips = (gs->ending.vips | gone) & ~vips;
-	if (!gone)
+	gs->ending.own |= own_gone;
+	if (!gone && !own_gone)
 		return;
 	groups_end_begin(gs);
 	groups_end_some(gs);

@@ -82,6 +82,7 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/conf_diff.c \
 	src/daemon/conf_keys.c \
 	src/daemon/conf_keys.h \
+	src/daemon/conf_listen.c \
 	src/daemon/conf_load.h \
 	src/daemon/conf_parse.c \
 	src/daemon/conf_print.c \
@@ -101,8 +102,16 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/metrics_text.c \
 	src/daemon/netlink.c \
 	src/daemon/netlink.h \
+	src/daemon/nft.c \
+	src/daemon/nft.h \
+	src/daemon/nft_rules.c \
+	src/daemon/nft_rules.h \
 	src/daemon/notify.c \
 	src/daemon/notify.h \
+	src/daemon/ownport.c \
+	src/daemon/ownport.h \
+	src/daemon/ownport_check.c \
+	src/daemon/ownport_check.h \
 	src/daemon/pcap.c \
 	src/daemon/pcap.h \
 	src/daemon/show.c \
@@ -110,6 +119,8 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/supervise.c \
 	src/daemon/supervise.h \
 	src/daemon/supervise_program.c \
+	src/daemon/sysctl.c \
+	src/daemon/sysctl.h \
 	src/daemon/totals.c \
 	src/daemon/totals.h \
 	src/daemon/tun.c \

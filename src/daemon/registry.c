@@ -167,6 +167,7 @@ int registry_init(struct registry *reg, struct worker *const *workers,
 		if (header->vips[i].family)
 			reg->vips_orphan |= UINT64_C(1) << i;
 	reg->vips_ending = reg->vips_orphan;
+	reg->own_adopted = reg->vips_orphan != 0;
 	return err;
 }
 
@@ -267,13 +268,16 @@ void registry_recovered(struct registry *reg)
 
 	for (uint32_t i = 1; i < STACK_GROUPS_MAX; i++)
 		n += reg->groups[i] && reg->groups[i]->orphan;
-	if (!reg->applied || (n == 0 && !reg->vips_orphan))
+	if (!reg->applied ||
+	    (n == 0 && !reg->vips_orphan && !reg->own_adopted))
 		return;
 	change = registry_change_new(reg, 0, n, 0);
 	if (!change)
 		return;
-	change->set_vips = reg->vips_orphan != 0;
+	change->set_vips = reg->vips_orphan || reg->own_adopted;
 	change->vips = reg->vips;
+	change->own = reg->own;
+	change->own_gone = reg->own_adopted;
 	change->vips_gone = reg->vips_orphan;
 	for (uint32_t i = 1; i < STACK_GROUPS_MAX; i++)
 		if (reg->groups[i] && reg->groups[i]->orphan)
@@ -289,6 +293,7 @@ void registry_recovered(struct registry *reg)
 		change->removed[i]->orphan = false;
 	}
 	reg->vips_orphan = 0;
+	reg->own_adopted = false;
 	registry_change_send(change);
 }
 

@@ -60,6 +60,8 @@ struct registry {
 	char pools[REGISTRY_NO_POOL][CONF_NAME_MAX];
 	/* Addresses by number: in force; removed, but records may name them. */
 	uint64_t vips, vips_ending;
+	struct stack_own own; /* of the addresses in force */
+	bool own_adopted; /* connections at ports that went meanwhile may be there */
 	uint64_t vips_orphan; /* of the latter, adopted: the workers don't know */
 	uint64_t vips_asked; /* the workers are looking for these */
 	_Atomic uint64_t vips_named; /* and found records with these */

@@ -120,7 +120,8 @@ static void registry_on_mail(struct mail *mail, void *receiver)
 	struct worker *w = receiver;
 
 	if (change->set_vips)
-		groups_vips_set(&w->gs, change->vips, change->vips_gone);
+		groups_vips_set(&w->gs, change->vips, change->vips_gone,
+				&change->own, change->own_gone);
 	if (change->set_limits)
 		stack_limits_set(w->st, &change->limits);
 	registry_run_pools(change, w, true);

@@ -32,8 +32,9 @@ struct registry_change {
 	_Atomic uint32_t refs; /* workers that still read it */
 	struct registry_mail *mails[ARENA_WORKERS_MAX]; /* until they are sent */
 	uint32_t n_mails;
-	bool set_vips, set_limits;
-	uint64_t vips, vips_gone; /* as groups_vips_set() */
+	bool set_vips, own_gone, set_limits;
+	uint64_t vips, vips_gone; /* as groups_vips_set(), */
+	struct stack_own own; /* with this, and own_gone */
 	struct stack_limits limits;
 	/* Heap, for as many as registry_change_new() was told of. */
 	struct registry_pool *pools;

@@ -44,6 +44,7 @@ struct registry_plan {
 	bool taken[REGISTRY_OWN_GROUP_FIRST]; /* by a group of conf */
 	char pools[REGISTRY_NO_POOL][CONF_NAME_MAX]; /* as will be */
 	uint64_t vips;
+	struct stack_own own;
 	uint64_t pool_bytes, own_bytes_max;
 };
 
@@ -158,6 +159,43 @@ static int plan_vips(struct registry_plan *p)
 		p->vips |= UINT64_C(1) << number;
 	}
 	return 0;
+}
+
+static int plan_own_order(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* By the numbers of their addresses; one may be there for several interfaces. */
+static void plan_own(struct registry_plan *p)
+{
+	const struct conf_tun *tun = &p->conf->tun;
+	struct stack_own *own = &p->own;
+
+	static_assert((int)STACK_OWN_MAX == (int)CONF_OWN_MAX, "all fit");
+	for (uint32_t i = 0; i < tun->n_own; i++) {
+		int at = conf_find_vip(tun, &tun->own[i].ip);
+
+		assert(at >= 0);
+		own->vips |= UINT64_C(1) << tun->vip_numbers[at];
+		own->ports[own->n++] = stack_own_port(tun->vip_numbers[at],
+						      tun->own[i].port);
+	}
+	qsort(own->ports, own->n, sizeof(own->ports[0]), plan_own_order);
+}
+
+/* Does any port go, of an address that stays? */
+static bool plan_own_gone(const struct registry_plan *p)
+{
+	const struct stack_own *was = &p->reg->own;
+
+	for (uint32_t i = 0; i < was->n; i++)
+		if (!stack_own_has(&p->own, (uint8_t)(was->ports[i] >> 16),
+				   (uint16_t)was->ports[i]))
+			return true;
+	return false;
 }
 
 /* A group's mask by the numbers of its addresses. */
@@ -359,6 +397,8 @@ static int plan_change(struct registry_plan *p,
 	change->set_vips = true;
 	change->vips = p->vips;
 	change->vips_gone = p->reg->vips & ~p->vips;
+	change->own = p->own;
+	change->own_gone = plan_own_gone(p);
 	change->set_limits = limits != NULL;
 	if (limits)
 		change->limits = *limits;
@@ -393,6 +433,8 @@ int registry_plan_new(struct registry_plan **ret_plan, struct registry *reg,
 		err = plan_pools(p);
 	if (!err)
 		err = plan_vips(p);
+	if (!err)
+		plan_own(p);
 	if (!err)
 		err = plan_groups(p);
 	if (!err)
@@ -434,6 +476,7 @@ static void plan_commit_vips(struct registry_plan *p)
 	reg->vips_orphan &= ~p->vips;
 	reg->vips_asked &= ~p->vips;
 	reg->vips = p->vips;
+	reg->own = p->own;
 }
 
 static void plan_commit_group(struct registry *reg, const struct conf_group *cg)

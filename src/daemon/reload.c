@@ -8,6 +8,7 @@
  *	what can't change stays            conf_keep()
  *	numbers, memory, mailboxes         registry_plan_new()
  *	routes to new addresses            undone when one of them fails
+ *	ports of the host's addresses      all at one stroke
  *	-------- nothing fails from here on --------
  *	workers                            registry_plan_commit()
  *	old routes go
@@ -25,6 +26,7 @@
 #include "base/log.h"
 #include "daemon/conf_load.h"
 #include "daemon/daemon.h"
+#include "daemon/ownport.h"
 #include "daemon/registry_plan.h"
 #include "daemon/tun.h"
 
@@ -106,7 +108,8 @@ static int reload_route(struct reload *r)
 		const struct conf_ip *vip = &tun->vips[r->n_routed];
 		int err;
 
-		if (conf_find_vip(&r->d->conf->tun, vip) >= 0)
+		if (tun->own_vips >> r->n_routed & 1 ||
+		    conf_find_vip_as(&r->d->conf->tun, vip, false) >= 0)
 			continue;
 		err = tun_add_vip(r->d->tun, vip);
 		if (err == 0)
@@ -127,8 +130,30 @@ static void reload_unroute(struct daemon *d, const struct conf *conf,
 			   const struct conf *other, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
-		if (conf_find_vip(&other->tun, &conf->tun.vips[i]) < 0)
+		if (!(conf->tun.own_vips >> i & 1) &&
+		    conf_find_vip_as(&other->tun, &conf->tun.vips[i], false) < 0)
 			tun_remove_vip(d->tun, &conf->tun.vips[i]);
+}
+
+/* Its connections would have to move from one way to the other. */
+static int reload_check_kinds(struct reload *r)
+{
+	const struct conf_tun *was = &r->d->conf->tun, *tun = &r->wanted->tun;
+	char ip[INET6_ADDRSTRLEN], text[160];
+
+	for (uint32_t i = 0; i < tun->n_vips; i++) {
+		bool own = tun->own_vips >> i & 1;
+
+		if (conf_find_vip_as(was, &tun->vips[i], !own) < 0)
+			continue;
+		conf_print_ip(&tun->vips[i], ip, sizeof(ip));
+		snprintf(text, sizeof(text),
+			 "%s moves %s: that needs a restart", ip,
+			 own ? "from vip to listen" : "from listen to vip");
+		reload_on_problem(r, text);
+		return -EBUSY;
+	}
+	return 0;
 }
 
 static int reload_prepare(struct reload *r)
@@ -141,10 +166,16 @@ static int reload_prepare(struct reload *r)
 		return err;
 	}
 	daemon_limits(r->d, r->wanted, &limits);
+	err = reload_check_kinds(r);
+	if (err < 0)
+		return err;
 	err = registry_plan_new(&r->plan, &r->d->registry, r->wanted, &limits,
 				reload_on_problem, r);
 	if (!err)
 		err = reload_route(r);
+	if (!err)
+		err = ownport_change(r->d->ownport, r->wanted,
+				     reload_on_problem, r);
 	return err;
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/bytes.h"
 #include "daemon/budget.h"
+#include "daemon/conf_load.h"
 
 #ifndef PACKAGE_VERSION
 #define PACKAGE_VERSION "unknown"
@@ -102,6 +103,23 @@ static uint64_t show_count_worker(const void *from, const char *name)
 	return totals_counter_of(from, name);
 }
 
+/* Ports of the host's own addresses, as "eth0 192.0.2.1:5222". */
+static void show_own(struct json_object *obj, const struct conf_tun *tun)
+{
+	struct json_object *list;
+	char port[INET6_ADDRSTRLEN + 8], text[sizeof(port) + 17];
+
+	if (tun->n_own == 0)
+		return;
+	list = json_object_new_array();
+	for (uint32_t i = 0; i < tun->n_own; i++) {
+		conf_print_own(&tun->own[i], port, sizeof(port));
+		snprintf(text, sizeof(text), "%s %s", tun->own[i].link, port);
+		json_object_array_add(list, json_object_new_string(text));
+	}
+	json_object_object_add(obj, "listen", list);
+}
+
 struct json_object *show_info(const struct show_input *in)
 {
 	struct json_object *obj = json_object_new_object();
@@ -112,6 +130,7 @@ struct json_object *show_info(const struct show_input *in)
 	show_number(obj, "uptime_ms", in->view->uptime_ms(in->view->self));
 	show_text(obj, "sandbox", in->view->sandbox(in->view->self));
 	show_text(obj, "steering", in->view->steering(in->view->self));
+	show_own(obj, &in->view->conf(in->view->self)->tun);
 	workers = show_inside(obj, "workers");
 	show_number(workers, "answered", t->answered);
 	show_number(workers, "silent", t->silent);

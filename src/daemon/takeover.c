@@ -15,6 +15,7 @@
  * How we end decides what stays (enum daemon_end):
  *
  *	                          arena      device, routes     blackholes
+ *	                                     diverted ports     guarded ports
  *	KEEP   a store has all    stays      stay               none
  *	LEAVE  killed, or failed  stays      go                 stay
  *	FINAL  nobody goes on     goes       go                 go
@@ -45,6 +46,7 @@
 #include "arena/recover.h"
 #include "base/bytes.h"
 #include "base/log.h"
+#include "daemon/ownport.h"
 #include "daemon/supervise.h"
 #include "daemon/tun.h"
 #include "daemon/tun_steer.h"
@@ -306,12 +308,34 @@ void daemon_tun_fini(struct daemon *d)
 	}
 }
 
+int daemon_ownport_init(struct daemon *d)
+{
+	return ownport_open(&d->ownport, d->conf, d->tun,
+			    d->kept ? d->store : NULL);
+}
+
+void daemon_ownport_fini(struct daemon *d)
+{
+	switch (d->end) {
+	case DAEMON_END_KEEP:
+		ownport_keep(d->ownport);
+		break;
+	case DAEMON_END_LEAVE:
+		ownport_leave(d->ownport);
+		break;
+	case DAEMON_END_FINAL:
+		ownport_close(d->ownport);
+		break;
+	}
+}
+
 /* --- the end ----------------------------------------------------------- */
 
 void daemon_settle(struct daemon *d)
 {
 	fdstore_drop_unclaimed(d->store);
 	tun_settle(d->tun);
+	ownport_settle(d->ownport);
 	if (!d->kept)
 		d->end = DAEMON_END_LEAVE;
 }

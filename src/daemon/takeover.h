@@ -26,6 +26,10 @@ void daemon_arena_fini(struct daemon *d);
 int daemon_tun_init(struct daemon *d);
 void daemon_tun_fini(struct daemon *d);
 
+/* Ports of the host's own addresses that are diverted to the device. */
+int daemon_ownport_init(struct daemon *d);
+void daemon_ownport_fini(struct daemon *d);
+
 /* All is up: what nobody took over can go. */
 void daemon_settle(struct daemon *d);
 

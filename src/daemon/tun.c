@@ -37,7 +37,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -49,6 +48,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "daemon/netlink.h"
+#include "daemon/sysctl.h"
 #include "daemon/tun_adopt.h"
 
 /* Worse than any route that an operator would give a metric to. */
@@ -69,6 +69,7 @@ struct tun {
 	struct netlink_link before; /* index 0: we made the device */
 	bool kept; /* a store has the queues */
 	bool offloads;
+	bool own_ipv6; /* the host's own IPv6 addresses send from here */
 	uint32_t n_queues, n_adopted;
 	/* Bit i: ours for VIP i; found: blackholes that were there before us. */
 	uint64_t routes, blackholes, found;
@@ -82,12 +83,30 @@ static const char *tun_ip_text(const struct conf_ip *ip,
 			 INET6_ADDRSTRLEN);
 }
 
-static bool tun_has_ipv6(const struct conf_tun *conf)
+static bool tun_has_family(const struct conf_tun *conf, uint8_t family)
 {
 	for (uint32_t i = 0; i < conf->n_vips; i++)
-		if (conf->vips[i].family == 6)
+		if (conf->vips[i].family == family)
 			return true;
 	return false;
+}
+
+static bool tun_has_ipv6(const struct conf_tun *conf)
+{
+	return tun_has_family(conf, 6);
+}
+
+/* The configuration; the host's own addresses are not ours to route. */
+static void tun_take_conf(struct tun *tun, const struct conf_tun *conf)
+{
+	tun->conf = *conf;
+	tun->conf.n_vips = 0;
+	for (uint32_t i = 0; i < conf->n_vips; i++) {
+		if (!(conf->own_vips >> i & 1))
+			tun->conf.vips[tun->conf.n_vips++] = conf->vips[i];
+		else if (conf->vips[i].family == 6)
+			tun->own_ipv6 = true;
+	}
 }
 
 /* --- the device -------------------------------------------------------- */
@@ -212,52 +231,23 @@ static int tun_bring_up(struct tun *tun)
 
 /* --- sysctls ----------------------------------------------------------- */
 
-/* Reads the first byte of a setting; -1 when that is not possible. */
-static int tun_sysctl_read(const char *path)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	char c;
-	ssize_t n;
-
-	if (fd < 0)
-		return -1;
-	n = read(fd, &c, 1);
-	close(fd);
-	return n == 1 ? c : -1;
-}
-
 /* They go with the device, so nothing restores them. */
 static int tun_sysctl(const struct tun *tun, const char *family,
 		      const char *key, char value)
 {
-	char path[128];
-	int fd, err = 0;
-
-	snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", family,
-		 tun->conf.name, key);
-	if (tun_sysctl_read(path) == value)
-		return 0;
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, &value, 1) != 1)
-		err = -errno;
-	if (fd >= 0)
-		close(fd);
-	if (err < 0)
-		log_warn("%s: cannot be set to %c: %s", path, value,
-			 strerror(-err));
-	return err;
+	return sysctl_link_set(family, tun->conf.name, key, value);
 }
 
 static int tun_set_ipv6_sysctls(const struct tun *tun)
 {
 	const char *name = tun->conf.name;
-	bool wanted = tun_has_ipv6(&tun->conf);
+	bool wanted = tun->own_ipv6 || tun_has_ipv6(&tun->conf);
 
 	if (access("/proc/sys/net/ipv6", F_OK) < 0) {
 		if (!wanted)
 			return 0;
 		log_error(
-			"tun %s: there are IPv6 addresses in vip, but this host has no "
+			"tun %s: there are IPv6 addresses in vip or listen, but this host has no "
 			"IPv6: leave them out, or boot without ipv6.disable=1",
 			name);
 		return -EAFNOSUPPORT;
@@ -265,7 +255,7 @@ static int tun_set_ipv6_sysctls(const struct tun *tun)
 	if (tun_sysctl(tun, "ipv6", "disable_ipv6", wanted ? '0' : '1') < 0 &&
 	    wanted) {
 		log_error(
-			"tun %s: there are IPv6 addresses in vip, but IPv6 cannot be "
+			"tun %s: there are IPv6 addresses in vip or listen, but IPv6 cannot be "
 			"turned on for the device",
 			name);
 		return -EAFNOSUPPORT;
@@ -276,7 +266,11 @@ static int tun_set_ipv6_sysctls(const struct tun *tun)
 	(void)tun_sysctl(tun, "ipv6", "addr_gen_mode", '1');
 	(void)tun_sysctl(tun, "ipv6", "accept_ra", '0');
 	(void)tun_sysctl(tun, "ipv6", "autoconf", '0');
-	if (tun_sysctl_read("/proc/sys/net/ipv6/conf/all/forwarding") == '0')
+	/* what comes in here may go on, where the kernel can say so (6.17) */
+	if (sysctl_link_get("ipv6", name, "force_forwarding") >= 0)
+		(void)tun_sysctl(tun, "ipv6", "force_forwarding", '1');
+	if (tun_has_ipv6(&tun->conf) &&
+	    sysctl_link_get("ipv6", "all", "forwarding") == '0')
 		log_warn(
 			"net.ipv6.conf.all.forwarding is 0: only clients on this host reach "
 			"the IPv6 addresses");
@@ -288,7 +282,8 @@ static int tun_set_sysctls(const struct tun *tun)
 	/* packets from the VIPs come in here */
 	(void)tun_sysctl(tun, "ipv4", "rp_filter", '0');
 	(void)tun_sysctl(tun, "ipv4", "forwarding", '1');
-	if (tun_sysctl_read("/proc/sys/net/ipv4/ip_forward") == '0')
+	if (tun_has_family(&tun->conf, 4) &&
+	    sysctl_link_get("ipv4", "all", "forwarding") == '0')
 		log_warn(
 			"net.ipv4.ip_forward is 0: only clients on this host reach the IPv4 "
 			"addresses");
@@ -585,7 +580,7 @@ int tun_open(struct tun **ret_tun, const struct conf_tun *conf,
 
 	if (!tun)
 		return -ENOMEM;
-	tun->conf = *conf;
+	tun_take_conf(tun, conf);
 	tun->kept = store != NULL;
 	rc = netlink_open(&tun->nl);
 	if (rc < 0)
@@ -605,7 +600,8 @@ int tun_open(struct tun **ret_tun, const struct conf_tun *conf,
 	if (rc < 0)
 		return rc;
 	log_info("tun %s: %u queues (%u taken over), mtu %u, %u addresses",
-		 conf->name, n_queues, tun->n_adopted, conf->mtu, conf->n_vips);
+		 conf->name, n_queues, tun->n_adopted, conf->mtu,
+		 tun->conf.n_vips);
 	*ret_tun = tun;
 	return 0;
 }
@@ -623,6 +619,19 @@ int tun_queue(const struct tun *tun, uint32_t i)
 {
 	assert(i < tun->n_queues);
 	return tun->fds[i];
+}
+
+int tun_index(const struct tun *tun)
+{
+	return tun->link.index;
+}
+
+int tun_want_ipv6(struct tun *tun)
+{
+	bool had = tun->own_ipv6 || tun_has_ipv6(&tun->conf);
+
+	tun->own_ipv6 = true;
+	return had ? 0 : tun_set_ipv6_sysctls(tun);
 }
 
 bool tun_offloads(const struct tun *tun)

@@ -22,9 +22,10 @@ struct tun;
 
 /*
  * Create (or take over) the device with n_queues queues of raw IP packets
- * (TUN_QUEUE_FLAGS), set MTU, bring it up, add a route for each VIP, turn
- * rp_filter and IPv6 autoconfiguration off on it. Descriptors are non-blocking
- * and close-on-exec. What is there already and right is not touched.
+ * (TUN_QUEUE_FLAGS), set MTU, bring it up, add a route for each VIP that is
+ * not the host's own, turn rp_filter and IPv6 autoconfiguration off on it.
+ * Descriptors are non-blocking and close-on-exec. What is there already and
+ * right is not touched.
  *
  * store: the queues that it has for us are adopted, new ones are put there.
  * NULL: nobody keeps descriptors, and each VIP gets a blackhole as well.
@@ -40,6 +41,15 @@ void tun_settle(struct tun *tun);
 
 /* Descriptor of queue i, owned by the tun. */
 int tun_queue(const struct tun *tun, uint32_t i);
+
+/* Index of the device. */
+int tun_index(const struct tun *tun);
+
+/*
+ * At run time: packets of the host's own IPv6 addresses come in from the
+ * device from now on. Returns 0, or a negative errno after logging.
+ */
+int tun_want_ipv6(struct tun *tun);
 
 /* Whether the device completes checksums, and takes and gives large packets. */
 bool tun_offloads(const struct tun *tun);

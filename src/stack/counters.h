@@ -119,6 +119,8 @@
 	  "packets dropped: source routes and unknown extension headers")         \
 	C(drop_ip_protocol, "packets dropped: neither TCP nor ICMP")              \
 	C(drop_not_vip, "packets dropped: for no address of ours")                \
+	C(drop_not_own_port,                                                      \
+	  "packets dropped: of the host's own, not for a port of ours")           \
 	C(drop_bad_source, "packets dropped: from an impossible address")         \
 	C(drop_tcp_header, "segments dropped: contradictory TCP header")          \
 	C(drop_tcp_checksum, "segments dropped: checksum")                        \

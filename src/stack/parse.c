@@ -490,6 +490,15 @@ static void parse_tuple(const struct parse_ip *ip, uint8_t vip,
 		memcpy(tuple->remote, ip->src, 4);
 }
 
+/* The host answers for its own address, but for the ports that we took over. */
+static bool parse_is_hosts(const struct stack *st, const struct seg *seg)
+{
+	if (!(st->own.vips >> seg->tuple.vip & 1))
+		return false;
+	return seg->kind == SEG_ICMP ||
+	       !stack_own_has(&st->own, seg->tuple.vip, seg->tuple.local_port);
+}
+
 static enum stack_counter parse_packet(struct stack *st, const uint8_t *packet,
 				       size_t len,
 				       const struct seg_offload *offload,
@@ -514,7 +523,10 @@ static enum stack_counter parse_packet(struct stack *st, const uint8_t *packet,
 		return drop;
 	parse_tuple(&ip, (uint8_t)vip, &seg->tuple);
 	seg->ecn = ip.tos & ECN_CE;
-	return parse_transport(&ip, seg);
+	drop = parse_transport(&ip, seg);
+	return drop == PARSE_OK && parse_is_hosts(st, seg)
+		       ? SC_drop_not_own_port
+		       : drop;
 }
 
 bool stack_parse(struct stack *st, const uint8_t *packet, size_t len,

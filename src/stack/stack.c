@@ -266,6 +266,31 @@ void stack_vips_set(struct stack *st, uint64_t vips)
 	st->vips = vips;
 }
 
+void stack_own_set(struct stack *st, const struct stack_own *own)
+{
+	assert(own->n <= STACK_OWN_MAX);
+	st->own = *own;
+}
+
+bool stack_own_has(const struct stack_own *own, uint8_t vip, uint16_t port)
+{
+	uint32_t wanted = stack_own_port(vip, port), lo = 0, hi = own->n;
+
+	if (!(own->vips >> vip & 1))
+		return true;
+	while (lo < hi) {
+		uint32_t mid = (lo + hi) / 2;
+
+		if (own->ports[mid] == wanted)
+			return true;
+		if (own->ports[mid] < wanted)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return false;
+}
+
 void stack_limits_set(struct stack *st, const struct stack_limits *limits)
 {
 	st->limits.recs_max = limits->recs_max;

@@ -171,6 +171,26 @@ struct stack_budget {
 	uint64_t until_us;
 };
 
+#define STACK_OWN_MAX 512u
+
+/*
+ * Of some addresses, which are the host's own, only single ports are ours. All
+ * else there is the host's: no packet for it gets an answer from us.
+ */
+struct stack_own {
+	uint64_t vips; /* bit i: header->vips[i] is one of them */
+	uint32_t n;
+	uint32_t ports[STACK_OWN_MAX]; /* stack_own_port(), ascending */
+};
+
+static inline uint32_t stack_own_port(uint8_t vip, uint16_t port)
+{
+	return (uint32_t)vip << 16 | port;
+}
+
+/* Is the port of the address ours? */
+bool stack_own_has(const struct stack_own *own, uint8_t vip, uint16_t port);
+
 struct stack {
 	struct shard *sh;
 	const struct arena_header *header;
@@ -180,6 +200,7 @@ struct stack {
 	uint64_t now_us; /* as last heard, for stack_parse() */
 	uint32_t workers;
 	uint64_t vips; /* bit i: packets to header->vips[i] are ours */
+	struct stack_own own;
 	struct stack_group *groups[STACK_GROUPS_MAX]; /* heap, by id */
 	struct stack_group_stats *group_stats[STACK_GROUPS_MAX]; /* heap, by id */
 	uint16_t port_group[65536]; /* first group of the port's chain, or 0 */
@@ -250,6 +271,9 @@ void stack_group_remove(struct stack *st, uint16_t id);
 
 /* Which of header->vips are ours from now on; before, all that are there. */
 void stack_vips_set(struct stack *st, uint64_t vips);
+
+/* Of which only single ports are; before, of none. Copies own. */
+void stack_own_set(struct stack *st, const struct stack_own *own);
 
 /* Change limits that bear it: recs_max, half_open_*, syn_cookies. */
 void stack_limits_set(struct stack *st, const struct stack_limits *limits);

@@ -234,7 +234,8 @@ def conf_block(settings, indent=""):
     """Settings as text: {"port": 1} is a key, {"group": {"a": {...}}} a section."""
     text = ""
     for key, value in settings.items():
-        if isinstance(value, dict) and key in ("pool", "group", "backend", "tun"):
+        if isinstance(value, dict) and key in (
+                "pool", "group", "backend", "tun", "listen"):
             for title, inner in value.items():
                 text += (f'{indent}{key} "{title}" {{\n'
                          f'{conf_block(inner, indent + "    ")}{indent}}}\n')

@@ -419,12 +419,14 @@ END_TEST
 
 START_TEST(test_removed_address_is_told_to_the_backend)
 {
+	static const struct stack_own no_own;
+
 	peer_attach(&a, 1);
 	rig_connect(&c1, 1000);
 	rig_connect(&c2, 1001);
 	peer_request(&c1, "1");
 	peer_expect_data(&a, "1", FRAME_F_FIRST);
-	groups_vips_set(&gs, 1 << 1, 1 << 0);
+	groups_vips_set(&gs, 1 << 1, 1 << 0, &no_own, false);
 	peer_pump();
 	rig_expect(&c1, TH_RST | TH_ACK);
 	rig_expect(&c2, TH_RST | TH_ACK);
