@@ -18,6 +18,7 @@ static const struct print_field info_fields[] = {
 	{ "up for", "uptime_ms", PRINT_MS },
 	{ "sandbox", "sandbox", PRINT_TEXT },
 	{ "queues chosen by", "steering", PRINT_TEXT },
+	{ "ports of this host", "listen", PRINT_TEXT },
 	{ "workers", "workers.answered", PRINT_NUMBER },
 	{ "workers that are silent", "workers.silent", PRINT_NUMBER },
 	{ "connections established", "connections.established", PRINT_NUMBER },

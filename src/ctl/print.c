@@ -68,6 +68,23 @@ static void print_text(char *cell, const char *text)
 			*cell = '?';
 }
 
+/* A list's texts, as far as they fit. */
+static void print_list(char *cell, struct json_object *list)
+{
+	char text[PRINT_CELL_BYTES] = "";
+	size_t used = 0;
+
+	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		int n = snprintf(text + used, sizeof(text) - used, "%s%s",
+				 i > 0 ? ", " : "",
+				 json_object_get_string(
+					 json_object_array_get_idx(list, i)));
+
+		used = min_size(used + (size_t)n, sizeof(text) - 1);
+	}
+	print_text(cell, text);
+}
+
 static void print_cell(char *cell, struct json_object *value,
 		       enum print_format format)
 {
@@ -80,6 +97,10 @@ static void print_cell(char *cell, struct json_object *value,
 	n = json_object_get_int64(value);
 	switch (format) {
 	case PRINT_TEXT:
+		if (json_object_is_type(value, json_type_array)) {
+			print_list(cell, value);
+			break;
+		}
 		print_text(cell, json_object_get_string(value));
 		break;
 	case PRINT_NUMBER:

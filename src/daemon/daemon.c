@@ -451,6 +451,7 @@ static const struct {
 	{ "arena", daemon_arena_init, daemon_arena_fini, false },
 	{ "TUN device", daemon_tun_init, daemon_tun_fini, false },
 	{ "own ports", daemon_ownport_init, daemon_ownport_fini, false },
+	{ "proxy ARP", daemon_proxy_init, daemon_proxy_fini, true },
 	{ "registry", daemon_registry_init, daemon_registry_fini, true },
 	{ "workers", daemon_workers_init, daemon_workers_fini, true },
 	{ "attach socket", daemon_attach_init, daemon_attach_fini, false },

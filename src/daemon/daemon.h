@@ -31,6 +31,7 @@ struct attach;
 struct control;
 struct fdstore;
 struct metrics;
+struct neigh_proxy;
 struct notify_watchdog;
 struct ownport;
 struct tun;
@@ -56,6 +57,7 @@ struct daemon {
 	struct arena arena;
 	struct tun *tun;
 	struct ownport *ownport;
+	struct neigh_proxy *neigh_proxy;
 	bool steered; /* its queues are chosen by our program */
 	struct handover *handover;
 	struct worker *workers[ARENA_WORKERS_MAX];

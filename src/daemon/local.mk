@@ -100,6 +100,10 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/metrics.c \
 	src/daemon/metrics.h \
 	src/daemon/metrics_text.c \
+	src/daemon/neigh_announce.c \
+	src/daemon/neigh_announce.h \
+	src/daemon/neigh_proxy.c \
+	src/daemon/neigh_proxy.h \
 	src/daemon/netlink.c \
 	src/daemon/netlink.h \
 	src/daemon/nft.c \

@@ -14,6 +14,7 @@
 #include <libmnl/libmnl.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
+#include <linux/neighbour.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -319,6 +320,97 @@ int netlink_route_list(struct netlink *nl, int oif, uint8_t family,
 	netlink_set_strict(nl, 0);
 	return rc < 0 ? rc : (int)list.n;
 }
+
+/* --- proxied neighbours ------------------------------------------------ */
+
+static int netlink_proxy_do(struct netlink *nl, uint16_t type, uint16_t flags,
+			    const struct netlink_proxy *proxy)
+{
+	struct nlmsghdr *nlh = netlink_request(nl, type, flags);
+	struct ndmsg *ndm = mnl_nlmsg_put_extra_header(nlh, sizeof(*ndm));
+	bool v4 = proxy->ip.family == 4;
+
+	ndm->ndm_family = v4 ? AF_INET : AF_INET6;
+	ndm->ndm_ifindex = proxy->index;
+	ndm->ndm_flags = NTF_PROXY;
+	mnl_attr_put(nlh, NDA_DST, v4 ? 4 : 16, proxy->ip.bytes);
+	mnl_attr_put_u8(nlh, NDA_PROTOCOL, proxy->protocol);
+	return netlink_talk(nl, nlh, NULL, NULL);
+}
+
+int netlink_proxy_add(struct netlink *nl, const struct netlink_proxy *proxy)
+{
+	return netlink_proxy_do(nl, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE,
+				proxy);
+}
+
+int netlink_proxy_del(struct netlink *nl, const struct netlink_proxy *proxy)
+{
+	return netlink_proxy_do(nl, RTM_DELNEIGH, 0, proxy);
+}
+
+struct netlink_proxies {
+	struct netlink_proxy *proxies;
+	uint32_t n, max;
+	int index;
+	struct netlink_proxy now; /* the one that is being read */
+};
+
+static int netlink_on_proxy_attr(const struct nlattr *attr, void *arg)
+{
+	struct netlink_proxy *proxy = arg;
+	size_t bytes = proxy->ip.family == 4 ? 4 : 16;
+
+	switch (mnl_attr_get_type(attr)) {
+	case NDA_DST:
+		if (mnl_attr_get_payload_len(attr) == bytes)
+			memcpy(proxy->ip.bytes, mnl_attr_get_payload(attr),
+			       bytes);
+		break;
+	case NDA_PROTOCOL:
+		if (mnl_attr_validate(attr, MNL_TYPE_U8) == 0)
+			proxy->protocol = mnl_attr_get_u8(attr);
+		break;
+	}
+	return MNL_CB_OK;
+}
+
+static int netlink_on_proxy(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct ndmsg *ndm = mnl_nlmsg_get_payload(nlh);
+	struct netlink_proxies *list = arg;
+
+	if ((ndm->ndm_family != AF_INET && ndm->ndm_family != AF_INET6) ||
+	    !(ndm->ndm_flags & NTF_PROXY) || ndm->ndm_ifindex != list->index ||
+	    list->n == list->max)
+		return MNL_CB_OK;
+	list->now = (struct netlink_proxy){
+		.ip.family = ndm->ndm_family == AF_INET ? 4 : 6,
+		.index = ndm->ndm_ifindex,
+	};
+	(void)mnl_attr_parse(nlh, sizeof(*ndm), netlink_on_proxy_attr,
+			     &list->now);
+	list->proxies[list->n++] = list->now;
+	return MNL_CB_OK;
+}
+
+int netlink_proxy_list(struct netlink *nl, int index,
+		       struct netlink_proxy *ret_proxies, uint32_t max)
+{
+	struct nlmsghdr *nlh = netlink_request(nl, RTM_GETNEIGH, NLM_F_DUMP);
+	struct ndmsg *ndm = mnl_nlmsg_put_extra_header(nlh, sizeof(*ndm));
+	struct netlink_proxies list = { .proxies = ret_proxies,
+					.max = max,
+					.index = index };
+	int rc;
+
+	ndm->ndm_family = AF_UNSPEC;
+	ndm->ndm_flags = NTF_PROXY;
+	rc = netlink_talk(nl, nlh, netlink_on_proxy, &list);
+	return rc < 0 ? rc : (int)list.n;
+}
+
+/* --- lookup ------------------------------------------------------------ */
 
 struct netlink_way {
 	uint8_t type;

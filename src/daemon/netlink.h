@@ -65,6 +65,21 @@ int netlink_route_del(struct netlink *nl, const struct netlink_route *route);
 int netlink_route_list(struct netlink *nl, int oif, uint8_t family,
 		       struct netlink_route *ret_routes, uint32_t max);
 
+/* This host answers ARP or neighbour discovery for ip on the link. */
+struct netlink_proxy {
+	struct conf_ip ip;
+	int index; /* of the link */
+	uint8_t protocol; /* who made it: NDA_PROTOCOL */
+};
+
+/* Returns 0 or a negative errno; one that is there is taken over. */
+int netlink_proxy_add(struct netlink *nl, const struct netlink_proxy *proxy);
+int netlink_proxy_del(struct netlink *nl, const struct netlink_proxy *proxy);
+
+/* Those of a link, up to max. Returns how many, or a negative errno. */
+int netlink_proxy_list(struct netlink *nl, int index,
+		       struct netlink_proxy *ret_proxies, uint32_t max);
+
 /* Which way packets of this host to dst go: an RTN_* type and a link's index. */
 int netlink_route_lookup(struct netlink *nl, const struct conf_ip *dst,
 			 uint8_t *ret_type, int *ret_oif);

@@ -281,3 +281,13 @@ int nft_replace(struct nft *nft, const struct nft_rules *rules, bool ways,
 		return -errno;
 	return nft_await(nft, b.seq);
 }
+
+int nft_count(struct nft *nft, const char *comment)
+{
+	struct nft_tables tables = { .comment = comment };
+	int rc;
+
+	nft_drain(nft);
+	rc = nft_find_tables(nft, &tables);
+	return rc < 0 ? rc : (int)tables.n;
+}

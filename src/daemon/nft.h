@@ -41,4 +41,7 @@ int nft_fd(const struct nft *nft);
 int nft_replace(struct nft *nft, const struct nft_rules *rules, bool ways,
 		bool guard);
 
+/* How many tables with this comment there are, or a negative errno. */
+int nft_count(struct nft *nft, const char *comment);
+
 #endif

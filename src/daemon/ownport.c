@@ -31,7 +31,8 @@
  *
  * The hook goes with its interface, and has to be made anew when one of that
  * name comes again; until then the drop at prerouting, which goes by name, is
- * there.
+ * there. The guard may go with a "nft flush ruleset", such as Debian's
+ * nftables.service does at each start. Both are looked after every few seconds.
  */
 #include "daemon/ownport.h"
 
@@ -46,6 +47,9 @@
 #include "daemon/nft.h"
 #include "daemon/ownport_check.h"
 #include "daemon/sysctl.h"
+
+/* Tables that divert; that of the guard is one more. */
+#define OWNPORT_WAYS 2
 
 struct ownport {
 	struct conf_tun conf;
@@ -267,12 +271,11 @@ int ownport_change(struct ownport *op, const struct conf *conf,
 	return 0;
 }
 
-void ownport_tick(struct ownport *op)
+/* The interface that is another one now than when its hook was made. */
+static const char *ownport_link_back(struct ownport *op)
 {
 	const char *back = NULL;
 
-	if (!op || !op->nft)
-		return;
 	for (uint32_t i = 0; i < op->conf.n_own; i++) {
 		int index = ownport_link_index(op, op->conf.own[i].link);
 
@@ -280,9 +283,25 @@ void ownport_tick(struct ownport *op)
 			back = op->conf.own[i].link;
 		op->links[i] = index;
 	}
-	if (!back)
+	return back;
+}
+
+void ownport_tick(struct ownport *op)
+{
+	const char *back;
+	int n;
+
+	if (!op || !op->nft || op->conf.n_own == 0)
 		return;
-	log_info("listen \"%s\": the interface is there again", back);
+	back = ownport_link_back(op);
+	n = nft_count(op->nft, op->comment);
+	if (!back && (n < 0 || n == OWNPORT_WAYS + !op->kept))
+		return;
+	if (back)
+		log_info("listen \"%s\": the interface is there again", back);
+	else
+		log_info("listen: somebody deleted the table that guards its "
+			 "ports: made again");
 	if (ownport_replace(op, &op->conf, true, !op->kept) < 0)
 		log_error("listen: its rules cannot be made again");
 }

@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "daemon/conf_load.h"
 #include "daemon/daemon.h"
+#include "daemon/neigh_proxy.h"
 #include "daemon/ownport.h"
 #include "daemon/registry_plan.h"
 #include "daemon/tun.h"
@@ -195,6 +196,7 @@ static void reload_commit(struct reload *r)
 	registry_plan_commit(r->plan);
 	d->conf = r->wanted;
 	reload_unroute(d, old, d->conf, old->tun.n_vips);
+	neigh_proxy_change(d->neigh_proxy, &d->conf->tun);
 	conf_free(old);
 	reload_say_changes(r);
 	log_info("configuration reloaded from %s", d->options.conf_path);

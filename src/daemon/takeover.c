@@ -46,6 +46,7 @@
 #include "arena/recover.h"
 #include "base/bytes.h"
 #include "base/log.h"
+#include "daemon/neigh_proxy.h"
 #include "daemon/ownport.h"
 #include "daemon/supervise.h"
 #include "daemon/tun.h"
@@ -327,6 +328,19 @@ void daemon_ownport_fini(struct daemon *d)
 		ownport_close(d->ownport);
 		break;
 	}
+}
+
+int daemon_proxy_init(struct daemon *d)
+{
+	return neigh_proxy_open(&d->neigh_proxy, &d->conf->tun);
+}
+
+void daemon_proxy_fini(struct daemon *d)
+{
+	if (d->end == DAEMON_END_LEAVE)
+		neigh_proxy_leave(d->neigh_proxy);
+	else
+		neigh_proxy_close(d->neigh_proxy);
 }
 
 /* --- the end ----------------------------------------------------------- */

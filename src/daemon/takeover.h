@@ -30,6 +30,10 @@ void daemon_tun_fini(struct daemon *d);
 int daemon_ownport_init(struct daemon *d);
 void daemon_ownport_fini(struct daemon *d);
 
+/* Neighbours that are answered for the VIPs. */
+int daemon_proxy_init(struct daemon *d);
+void daemon_proxy_fini(struct daemon *d);
+
 /* All is up: what nobody took over can go. */
 void daemon_settle(struct daemon *d);
 
