@@ -242,6 +242,15 @@ tests_unit_daemon_test_handover_LDADD = $(unit_daemon)
 unit_tests += tests/unit/daemon/test_tun_steer
 tests_unit_daemon_test_tun_steer_LDADD = $(unit_daemon)
 
+unit_tests += tests/unit/daemon/test_conf_listen
+tests_unit_daemon_test_conf_listen_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_neigh_announce
+tests_unit_daemon_test_neigh_announce_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_nft_rules
+tests_unit_daemon_test_nft_rules_LDADD = $(unit_daemon)
+
 unit_tests += tests/unit/daemon/test_worker
 tests_unit_daemon_test_worker_SOURCES = tests/unit/daemon/test_worker.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h

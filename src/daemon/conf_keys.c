@@ -224,8 +224,8 @@ const size_t conf_n_keys = ARRAY_SIZE(conf_keys);
 const char *conf_section_name(enum conf_section section)
 {
 	static const char *const names[CONF_SECTIONS] = {
-		"",	  "tun",     "listen", "control", "attach",
-		"metrics", "pool",    "group",  "backend",
+		"",	   "tun",  "listen", "control", "attach",
+		"metrics", "pool", "group",  "backend",
 	};
 
 	return names[section];

@@ -215,11 +215,10 @@ void conf_fill_listens(struct conf_loader *l, cfg_t *root)
 	unsigned int n = conf_count(root, CONF_SEC_LISTEN);
 
 	if (n > CONF_LISTENS_MAX)
-		conf_problem(&l->problems,
-			     conf_nth(root, CONF_SEC_LISTEN, CONF_LISTENS_MAX)
-				     ->line,
-			     "listen: %u of them: at most %d", n,
-			     CONF_LISTENS_MAX);
+		conf_problem(
+			&l->problems,
+			conf_nth(root, CONF_SEC_LISTEN, CONF_LISTENS_MAX)->line,
+			"listen: %u of them: at most %d", n, CONF_LISTENS_MAX);
 	for (unsigned int i = 0; i < n && i < CONF_LISTENS_MAX; i++)
 		conf_fill_listen(l, conf_nth(root, CONF_SEC_LISTEN, i));
 }

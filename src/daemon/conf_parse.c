@@ -143,8 +143,9 @@ static cfg_opt_t conf_opt_of_section(enum conf_section section,
 	cfg_opt_t opt =
 		CFG_SEC(conf_section_name(section), subopts, CFGF_MULTI);
 
-	if (section == CONF_SEC_TUN || section == CONF_SEC_LISTEN || section == CONF_SEC_POOL ||
-	    section == CONF_SEC_GROUP || section == CONF_SEC_BACKEND)
+	if (section == CONF_SEC_TUN || section == CONF_SEC_LISTEN ||
+	    section == CONF_SEC_POOL || section == CONF_SEC_GROUP ||
+	    section == CONF_SEC_BACKEND)
 		opt.flags |= CFGF_TITLE | CFGF_NO_TITLE_DUPES;
 	return opt;
 }

@@ -108,6 +108,8 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/netlink.h \
 	src/daemon/nft.c \
 	src/daemon/nft.h \
+	src/daemon/nft_message.c \
+	src/daemon/nft_message.h \
 	src/daemon/nft_rules.c \
 	src/daemon/nft_rules.h \
 	src/daemon/notify.c \

@@ -119,8 +119,9 @@ static int neigh_link(int fd, const char *link, struct ifreq *ret_mac,
 static int neigh_send(int fd, struct sockaddr_ll *to, const struct conf_ip *ip,
 		      const uint8_t *mac)
 {
-	static const uint8_t everybody[] = { 0xff, 0xff, 0xff,
-					     0xff, 0xff, 0xff };
+	static const uint8_t everybody[] = {
+		0xff, 0xff, 0xff, 0xff, 0xff, 0xff
+	};
 	static const uint8_t all_nodes[] = { 0x33, 0x33, 0, 0, 0, 1 };
 	uint8_t packet[NEIGH_PACKET_MAX];
 	size_t bytes = neigh_announce_packet(ip, mac, packet);

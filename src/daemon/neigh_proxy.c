@@ -88,14 +88,14 @@ static void neigh_sort_out(struct neigh_proxy *np, uint32_t k, int index,
 			   uint64_t *ret_others)
 {
 	struct netlink_proxy found[NEIGH_FOUND_MAX];
-	int n_found =
-		netlink_proxy_list(np->nl, index, found, NEIGH_FOUND_MAX);
+	int n_found = netlink_proxy_list(np->nl, index, found, NEIGH_FOUND_MAX);
 
 	*ret_others = 0;
 	for (int f = 0; f < n_found; f++) {
 		uint32_t i = 0;
 
-		while (i < n && memcmp(&ips[i], &found[f].ip, sizeof(*ips)) != 0)
+		while (i < n &&
+		       memcmp(&ips[i], &found[f].ip, sizeof(*ips)) != 0)
 			i++;
 		np->ndp_off[k] |= found[f].protocol == NEIGH_OURS_NDP_OFF;
 		if (i < n && !neigh_is_ours(&found[f]))

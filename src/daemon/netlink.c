@@ -192,8 +192,8 @@ int netlink_link_set(struct netlink *nl, const struct netlink_link *link)
 
 int netlink_link_noqueue(struct netlink *nl, int index)
 {
-	struct nlmsghdr *nlh = netlink_request(nl, RTM_NEWQDISC,
-					       NLM_F_CREATE | NLM_F_REPLACE);
+	struct nlmsghdr *nlh =
+		netlink_request(nl, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE);
 	struct tcmsg *tcm = mnl_nlmsg_put_extra_header(nlh, sizeof(*tcm));
 
 	tcm->tcm_family = AF_UNSPEC;

@@ -84,8 +84,7 @@ static int nft_socket(struct nft *nft, int fd)
 		return nft->sock ? 0 : -errno;
 	}
 	nft->sock = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	if (nft->sock &&
-	    mnl_socket_bind(nft->sock, 0, MNL_SOCKET_AUTOPID) == 0)
+	if (nft->sock && mnl_socket_bind(nft->sock, 0, MNL_SOCKET_AUTOPID) == 0)
 		return 0;
 	return -errno;
 }
@@ -140,8 +139,8 @@ int nft_fd(const struct nft *nft)
 /* Answers to what an earlier process, or an earlier request, asked. */
 static void nft_drain(struct nft *nft)
 {
-	while (recv(nft_fd(nft), nft->reply, sizeof(nft->reply),
-		    MSG_DONTWAIT) > 0)
+	while (recv(nft_fd(nft), nft->reply, sizeof(nft->reply), MSG_DONTWAIT) >
+	       0)
 		;
 }
 
@@ -242,8 +241,7 @@ static int nft_await(struct nft *nft, uint32_t seq)
 			return (int)n;
 		for (; mnl_nlmsg_ok(nlh, left);
 		     nlh = mnl_nlmsg_next(nlh, &left)) {
-			const struct nlmsgerr *err =
-				mnl_nlmsg_get_payload(nlh);
+			const struct nlmsgerr *err = mnl_nlmsg_get_payload(nlh);
 
 			if (nlh->nlmsg_type != NLMSG_ERROR ||
 			    mnl_nlmsg_get_payload_len(nlh) < sizeof(*err))

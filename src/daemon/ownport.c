@@ -211,8 +211,7 @@ int ownport_open(struct ownport **ret_op, const struct conf *conf,
 		return -ENOMEM;
 	op->conf = conf->tun;
 	op->tun = tun;
-	snprintf(op->comment, sizeof(op->comment), "xtcpd %s",
-		 conf->state_dir);
+	snprintf(op->comment, sizeof(op->comment), "xtcpd %s", conf->state_dir);
 	snprintf(op->stored, sizeof(op->stored), "ports-%s", conf->tun.name);
 	rc = netlink_open(&op->nl);
 	if (rc == 0)

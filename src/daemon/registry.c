@@ -268,8 +268,7 @@ void registry_recovered(struct registry *reg)
 
 	for (uint32_t i = 1; i < STACK_GROUPS_MAX; i++)
 		n += reg->groups[i] && reg->groups[i]->orphan;
-	if (!reg->applied ||
-	    (n == 0 && !reg->vips_orphan && !reg->own_adopted))
+	if (!reg->applied || (n == 0 && !reg->vips_orphan && !reg->own_adopted))
 		return;
 	change = registry_change_new(reg, 0, n, 0);
 	if (!change)

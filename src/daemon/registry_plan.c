@@ -180,8 +180,8 @@ static void plan_own(struct registry_plan *p)
 
 		assert(at >= 0);
 		own->vips |= UINT64_C(1) << tun->vip_numbers[at];
-		own->ports[own->n++] = stack_own_port(tun->vip_numbers[at],
-						      tun->own[i].port);
+		own->ports[own->n++] =
+			stack_own_port(tun->vip_numbers[at], tun->own[i].port);
 	}
 	qsort(own->ports, own->n, sizeof(own->ports[0]), plan_own_order);
 }

@@ -132,7 +132,8 @@ static void reload_unroute(struct daemon *d, const struct conf *conf,
 {
 	for (uint32_t i = 0; i < n; i++)
 		if (!(conf->tun.own_vips >> i & 1) &&
-		    conf_find_vip_as(&other->tun, &conf->tun.vips[i], false) < 0)
+		    conf_find_vip_as(&other->tun, &conf->tun.vips[i], false) <
+			    0)
 			tun_remove_vip(d->tun, &conf->tun.vips[i]);
 }
 

@@ -203,7 +203,7 @@ def test_connections_are_not_tracked():
 
 def test_icmp_errors_about_its_segments_reach_it():
     def quoted(port):
-        return (b"\0\0" + struct.pack("!H", 1400) + bytes([0x45, 0]) + struct.pack("!HHHBBH", 1500, 0, 0x4000, 64,
+        return (struct.pack("!HHBB", 0, 1400, 0x45, 0) + struct.pack("!HHHBBH", 1500, 0, 0x4000, 64,
                                                6, 0) +
                 socket.inet_aton(OWN4) + socket.inet_aton(PEER4) +
                 struct.pack("!HHI", port, 999, 1))

@@ -338,7 +338,8 @@ static const struct {
 	{ TUN "pool \"p\" { group \"g\" { port = 1\nuser-timeout = 999 } }",
 	  "3: user-timeout: 999 is out of range: must be 1000 to 2678400000 ms" },
 	{ TUN "pool \"p\" { group \"g\" { port = 1\nvip = \"192.0.2.99\" } }",
-	  "3: vip: 192.0.2.99 is not a vip of the tun" },
+	  "3: vip: 192.0.2.99 is not a vip of the tun, nor an address of a "
+	  "listen section" },
 	{ TUN
 	  "pool \"p\" { group \"g\" { port = 1 }\ngroup \"g\" { port = 2 } }",
 	  "3: 'g': another one here has this name already" },

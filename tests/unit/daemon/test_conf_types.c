@@ -40,6 +40,12 @@ static void say_rest(const struct conf_key *key, enum conf_section sec)
 	if (sec == CONF_SEC_TUN &&
 	    !(key->section == sec && strcmp(key->name, "vip") == 0))
 		say("vip = {\"192.0.2.10\"}\n");
+	if (sec == CONF_SEC_LISTEN &&
+	    !(key->section == sec && strcmp(key->name, "address") == 0))
+		say("address = \"192.0.2.20\"\n");
+	if (sec == CONF_SEC_LISTEN &&
+	    !(key->section == sec && strcmp(key->name, "port") == 0))
+		say("port = 80\n");
 	if (sec == CONF_SEC_GROUP &&
 	    !(key->section == sec && strcmp(key->name, "port") == 0))
 		say("port = 80\n");
@@ -65,6 +71,7 @@ static void say_all(const struct conf_key *key, const char *value)
 	text_len = 0;
 	say_section(key, CONF_SEC_TOP, "", value);
 	say_section(key, CONF_SEC_TUN, "tun \"t\" {\n", value);
+	say_section(key, CONF_SEC_LISTEN, "}\nlisten \"e\" {\n", value);
 	say_section(key, CONF_SEC_CONTROL, "}\ncontrol {\n", value);
 	say_section(key, CONF_SEC_ATTACH, "}\nattach {\n", value);
 	say_section(key, CONF_SEC_METRICS, "}\nmetrics {\n", value);
@@ -112,7 +119,9 @@ static void range_of(const struct conf_key *key, char *buf, size_t size)
 START_TEST(test_conf_value_of_another_type_is_refused_with_place_and_range)
 {
 	const struct conf_key *key = &conf_keys[_i];
-	const char *value = key->type == CONF_T_BOOL ? "7" : "true";
+	const char *value = key->type == CONF_T_BOOL	? "7"
+			    : key->type == CONF_T_LINKS ? "a/b"
+							: "true";
 	char place[256], said[64], range[96], entry[64];
 
 	say_all(key, value);

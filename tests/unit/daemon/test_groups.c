@@ -417,6 +417,27 @@ START_TEST(test_number_that_is_set_anew_does_not_end)
 }
 END_TEST
 
+START_TEST(test_connections_at_a_port_that_goes_back_end)
+{
+	static struct stack_own own = { .vips = 1, .n = 1 };
+
+	own.ports[0] = stack_own_port(0, RIG_PORT);
+	rig_connect(&c1, 1000);
+	groups_vips_set(&gs, 3, 0, &own, true);
+	peer_pump();
+	rig_expect_nothing();
+	own.ports[0]++;
+	groups_vips_set(&gs, 3, 0, &own, false);
+	peer_pump();
+	rig_expect_nothing();
+	groups_vips_set(&gs, 3, 0, &own, true);
+	peer_pump();
+	rig_expect(&c1, TH_RST | TH_ACK);
+	ck_assert_uint_eq(peer_counter(WC_vip_removed), 1);
+	ck_assert_uint_eq(bitmap_used_count(&rig.shard.rec_map), 0);
+}
+END_TEST
+
 START_TEST(test_removed_address_is_told_to_the_backend)
 {
 	static const struct stack_own no_own;
@@ -473,6 +494,7 @@ UNIT_MAIN("daemon/groups",
 		    test_accept_application, test_reject_and_accept_timeout,
 		    test_announce,
 		    test_removed_group_closes_its_streams_and_aborts,
+		    test_connections_at_a_port_that_goes_back_end,
 		    test_removed_address_is_told_to_the_backend,
 		    test_room_is_enough_for_a_new_group),
 	  UNIT_CASE("many", up_many, down,

@@ -445,6 +445,31 @@ END_TEST
 
 /* --- addresses */
 
+START_TEST(test_own_ports_are_told_by_number_and_in_order)
+{
+	const struct stack_own *own = &rig.st->own;
+
+	two_groups();
+	conf_add_vip(77);
+	conf.tun.own_vips = 1 << 2 | 1 << 0;
+	conf.tun.own[0].ip = conf.tun.vips[2];
+	conf.tun.own[0].port = 9;
+	conf.tun.own[1].ip = conf.tun.vips[2];
+	conf.tun.own[1].port = 7;
+	conf.tun.own[2].ip = conf.tun.vips[0];
+	conf.tun.own[2].port = 8;
+	conf.tun.n_own = 3;
+	apply();
+	ck_assert_uint_eq(own->vips, 5);
+	ck_assert_uint_eq(own->n, 3);
+	ck_assert_uint_eq(own->ports[0], stack_own_port(0, 8));
+	ck_assert_uint_eq(own->ports[1], stack_own_port(2, 7));
+	ck_assert_uint_eq(own->ports[2], stack_own_port(2, 9));
+	ck_assert(stack_own_has(own, 1, 1));
+	ck_assert(!stack_own_has(own, 2, 8));
+}
+END_TEST
+
 START_TEST(test_addresses_keep_their_numbers)
 {
 	const struct arena_vip *vips = rig.arena.header->vips;
@@ -753,6 +778,7 @@ UNIT_MAIN(
 		  test_plan_that_is_not_carried_out_changes_nothing,
 		  test_pools_that_the_arena_has_no_room_for_are_refused,
 		  test_pool_that_is_removed_has_no_limit_any_more,
+		  test_own_ports_are_told_by_number_and_in_order,
 		  test_addresses_keep_their_numbers,
 		  test_removed_address_ends_its_connections,
 		  test_number_of_an_address_is_not_free_while_a_record_names_it),

@@ -161,6 +161,31 @@ START_TEST(test_packets_to_an_address_that_is_not_ours_are_dropped)
 }
 END_TEST
 
+START_TEST(test_packets_to_other_ports_of_the_hosts_own_are_dropped)
+{
+	static struct stack_own own = { .vips = 1, .n = 3 };
+	struct rig_client c = { 0 }, v6;
+
+	rig_client(&v6, 1001);
+	v6.v6 = true;
+	own.ports[0] = stack_own_port(0, 1);
+	own.ports[1] = stack_own_port(0, RIG_PORT - 1);
+	own.ports[2] = stack_own_port(0, RIG_PORT + 1);
+	rig_connect(&c, 1000);
+	stack_own_set(rig.st, &own);
+	rig_send(&c, "x");
+	rig_expect_nothing(); /* a RST would be an answer of the host's */
+	ck_assert_uint_eq(rig_counter(SC_drop_not_own_port), 1);
+	rig_connect(&v6, 1001); /* another address is all ours */
+	own.ports[1] = stack_own_port(0, RIG_PORT);
+	stack_own_set(rig.st, &own);
+	rig_send_at(&c, 0, "x");
+	rig_expect_text(&c, "x");
+	rig_reply(&c, 1, "");
+	skip();
+}
+END_TEST
+
 START_TEST(test_limit_of_connections_changes)
 {
 	struct stack_limits limits = rig.st->limits;
@@ -211,6 +236,7 @@ UNIT_MAIN("stack/groups",
 		    test_leaving_a_throttled_pool_ends_what_it_withheld,
 		    test_pool_that_shrinks_is_throttled_by_its_new_size,
 		    test_number_has_another_port_when_no_connection_names_it,
+		    test_packets_to_other_ports_of_the_hosts_own_are_dropped,
 		    test_packets_to_an_address_that_is_not_ours_are_dropped,
 		    test_limit_of_connections_changes,
 		    test_room_is_taken_for_what_is_missing))
