@@ -103,6 +103,10 @@ static int neigh_link(int fd, const char *link, struct ifreq *ret_mac,
 	memset(&ifr, 0, sizeof(ifr));
 	memcpy(ifr.ifr_name, link, strnlen(link, IFNAMSIZ - 1));
 	*ret_mac = ifr;
+	if (ioctl(fd, SIOCGIFFLAGS, &ifr) < 0)
+		return -errno;
+	if (!(ifr.ifr_flags & IFF_RUNNING))
+		return -ENETDOWN; /* or the kernel would drop them silently */
 	if (ioctl(fd, SIOCGIFINDEX, &ifr) < 0 ||
 	    ioctl(fd, SIOCGIFHWADDR, ret_mac) < 0)
 		return -errno;

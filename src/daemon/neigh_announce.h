@@ -22,7 +22,7 @@ size_t neigh_announce_packet(const struct conf_ip *ip,
 /*
  * Tell all neighbours on the interface that the n addresses are there. Returns
  * 0, or a negative errno: -EPERM, -EAFNOSUPPORT: no CAP_NET_RAW, or packet
- * sockets are forbidden; -ENOTSUP: it is no Ethernet.
+ * sockets are forbidden; -ENETDOWN; -ENOTSUP: it is no Ethernet.
  */
 int neigh_announce(const char *link, const struct conf_ip *ips, uint32_t n);
 

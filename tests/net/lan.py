@@ -2,11 +2,12 @@
 """A network of two: this host's eth0, and a second host at its other end."""
 
 import contextlib
+import json
 import os
 import socket
 
 import harness
-from harness import Net, run, sysctl
+from harness import Net, run, sysctl, wait_for
 from referee import new_ns, set_ns
 
 OWN4, OWN6 = "198.51.100.11", "2001:db8:7::11"
@@ -47,6 +48,14 @@ class Lan(Net):
         with self.there():
             run("ip", "link", "set", "lo", "up")
             give_address(PEER4, PEER6)
+            self.wait_up()
+        self.wait_up()
+
+    def wait_up(self):
+        """Before, the kernel drops what is sent."""
+        wait_for("eth0 is up", lambda: json.loads(run(
+            "ip", "-j", "link", "show", "eth0").stdout)[0][
+                "operstate"] == "UP")
 
     @contextlib.contextmanager
     def there(self):

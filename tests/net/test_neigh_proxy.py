@@ -157,6 +157,14 @@ def test_a_host_that_does_not_forward_is_told():
         contains(d.stderr(), "net.ipv6.conf.all.forwarding is 0")
 
 
+def test_an_interface_that_is_down_is_said():
+    with lan():
+        run("ip", "link", "set", "eth0", "down")
+        with xtcpd() as d:
+            contains(d.stderr(), "on eth0 are not told of the addresses: "
+                     "Network is down")
+
+
 def test_an_interface_that_is_missing_is_said():
     with lan():
         d = xtcpd(settings(links=["eth0", "eth9"]))
