@@ -4,11 +4,10 @@
 
 import contextlib
 import os
-import re
-import signal
 import socket
 import struct
 import tempfile
+from pathlib import Path
 
 import harness
 from harness import (
@@ -17,6 +16,7 @@ from harness import (
 from lan import OWN4, OWN6, PEER4, Lan
 from outlive import Manager, link
 from test_fdstore import Managed
+from test_sandbox import NOBODY, device_for_all
 from test_supervise import Supervised, kill
 
 PORT, OTHER, HOSTS, CLOSED = 7, 8, 22, 23
@@ -415,6 +415,53 @@ def test_the_first_port_needs_a_restart():
         p = d.ctl("reload", check=False)
         contains(p.stderr + p.stdout, "needs a restart")
         equal(tables(), ([False, False], False))
+
+
+# --- privileges
+
+class Unprivileged(Xtcpd):
+    """As the unit starts it: a user of its own, and one capability."""
+
+    def __init__(self, **kw):
+        caps = "-all,+net_admin"
+        super().__init__({"echo": {"port": PORT}}, wrap=(
+            "setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups",
+            "--bounding-set", caps, "--inh-caps", caps, "--ambient-caps",
+            caps), **kw)
+
+    def configure(self, *args, **kw):
+        super().configure(*args, **kw)
+        text = Path(self.conf).read_text()
+        Path(self.conf).write_text(text.replace(
+            'group = "root"', 'group = "nogroup"'))
+        for name in self.dir, self.dir + "/state":
+            os.chown(name, NOBODY, NOBODY)
+        os.chmod(self.dir + "/state", 0o711)
+
+
+def test_one_capability_is_enough_from_start_to_end():
+    with Lan(forwarding=1) as lan, tempfile.TemporaryDirectory() as t:
+        os.chmod(t, 0o755)
+        device_for_all(t)
+        if run("setpriv", "--reuid", NOBODY, "--clear-groups",
+               harness.BUILD / "xtcpd", "-V", check=False).returncode > 1:
+            raise harness.Skip("the build is not readable by nobody")
+        before = rules()
+        near = {"vip": ["2001:db8:7::50"], "proxy-arp": ["eth0"]}
+        with Unprivileged(top=settings(**near)) as d, \
+                Echod("-p", PORT, daemon=d):
+            wait_attached(d)
+            for address in BOTH:
+                can_exchange(lan, address)
+            can_exchange(lan, "2001:db8:7::50")
+            d.configure({"echo": {"port": PORT}}, top=settings(
+                {"eth0": {"address": OWN6, "port": PORT}}, **near))
+            d.ask("reload")
+            equal(lan.refused(OWN4, PORT), True)
+            can_exchange(lan, OWN6)
+            d.stop()
+        equal(rules(), before)
+        equal(run("ip", "-6", "neigh", "show", "proxy").stdout, "")
 
 
 # --- what is wrong
