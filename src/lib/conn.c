@@ -300,6 +300,18 @@ size_t conn_rx_read(struct conn *c, void *ret_buf, size_t len)
 	return n;
 }
 
+size_t conn_rx_peek(struct conn *c, size_t skip, void *ret_buf, size_t len)
+{
+	size_t n;
+
+	assert(skip <= c->rx_len);
+	n = min_size(c->rx_len - skip, len);
+	if (n > 0)
+		memcpy(ret_buf, c->rx + c->rx_off + skip, n);
+	c->returned = max_u32(c->returned, (uint32_t)(skip + n));
+	return n;
+}
+
 void conn_rx_ack(struct conn *c, size_t n)
 {
 	assert(n <= c->returned && c->returned <= c->rx_len); /* I1 */

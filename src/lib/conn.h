@@ -59,6 +59,7 @@ struct conn {
 	uint16_t flags; /* enum conn_flag */
 	uint16_t link; /* index of the stream that serves it */
 	uint16_t remote_port;
+	uint16_t local_number; /* group_local(); 0: unknown */
 	uint8_t family; /* 4, 6, 1: local */
 	uint8_t queued; /* bits of enum conn_queue_kind */
 	uint8_t remote[16]; /* address, network order */
@@ -142,6 +143,13 @@ int conn_rx_append(struct conn *c, const void *data, size_t n);
  * acknowledged; UNREAD stays set when there were more. Returns their number.
  */
 size_t conn_rx_read(struct conn *c, void *ret_buf, size_t len);
+
+/*
+ * Copies what follows the first skip unacknowledged bytes (skip <= c->rx_len),
+ * as far as len goes; it may be acknowledged from then on. Returns the number
+ * of bytes. No flag changes: for who reads on by position (direct.h).
+ */
+size_t conn_rx_peek(struct conn *c, size_t skip, void *ret_buf, size_t len);
 
 /*
  * The application has processed n of the returned bytes (n <= c->returned):

@@ -25,6 +25,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -97,6 +98,7 @@ void group_free(struct group *g)
 		return;
 	g->ops->fini(g);
 	conn_table_fini(&g->conns);
+	free(g->locals);
 	if (g->listen_path[0])
 		unlink(g->listen_path);
 	if (g->listen_fd >= 0)
@@ -196,6 +198,33 @@ void group_conn_ready(struct group *g, struct conn *c)
 		conn_queue_push(&g->conns, &g->ready, c);
 	else if (conn_is_queued(c, CONN_Q_READY))
 		conn_queue_remove(&g->conns, &g->ready, c);
+}
+
+uint16_t group_local_number(struct group *g, const struct group_local *local)
+{
+	struct group_local *locals;
+
+	for (uint32_t i = 0; i < g->n_locals; i++) {
+		const struct group_local *o = &g->locals[i];
+
+		if (o->port == local->port && o->family == local->family &&
+		    memcmp(o->addr, local->addr, sizeof(o->addr)) == 0)
+			return (uint16_t)(i + 1);
+	}
+	if (g->n_locals == GROUP_LOCALS_MAX)
+		return 0;
+	locals = realloc(g->locals, (g->n_locals + 1) * sizeof(*locals));
+	if (!locals)
+		return 0;
+	g->locals = locals;
+	locals[g->n_locals++] = *local;
+	return (uint16_t)g->n_locals;
+}
+
+const struct group_local *group_local(const struct group *g, uint16_t number)
+{
+	return number >= 1 && number <= g->n_locals ? &g->locals[number - 1]
+						    : NULL;
 }
 
 /* The queue of kind CONN_Q_WRITE that c stands in. */

@@ -68,6 +68,16 @@ enum group_mode {
 	GROUP_LOCAL, /* PF_UNIX */
 };
 
+/* An address of the daemon's, which clients have connected to. */
+struct group_local {
+	uint8_t addr[16]; /* network order */
+	uint16_t port; /* host order */
+	uint8_t family; /* 4 or 6 */
+};
+
+/* Addresses that a group remembers; the daemon's VIPs and ports are few. */
+#define GROUP_LOCALS_MAX 256u
+
 struct group {
 	int gd; /* an epoll descriptor over all that follows */
 	int wake_fd; /* eventfd: readable while queues below aren't empty */
@@ -75,6 +85,7 @@ struct group {
 	bool nudge; /* a connection got room: wake once */
 	bool corked;
 	bool opening; /* a failing stream is an error, not to be redialled */
+	bool probing; /* it is only asked whether there is such a group */
 	enum group_mode mode;
 	const struct transport *ops;
 	struct conn_table conns;
@@ -93,6 +104,9 @@ struct group {
 	uint64_t pool_bytes; /* 0: the configured pool */
 	uint64_t instance; /* random identity of the context */
 	uint32_t seed; /* of the jitter */
+	struct group_local
+		*locals; /* struct conn.local_number - 1 is the index */
+	uint32_t n_locals;
 };
 
 /* A group without transport. Returns 0 or what epoll_create1(2) etc. say. */
@@ -143,6 +157,15 @@ void group_conn_lost(struct group *g, struct conn *c);
 
 /* Takes c out of every queue. */
 void group_conn_unqueue(struct group *g, struct conn *c);
+
+/*
+ * The number, for struct conn.local_number, of an address that clients connect to; 0
+ * when memory is short or there are GROUP_LOCALS_MAX others.
+ */
+uint16_t group_local_number(struct group *g, const struct group_local *local);
+
+/* The address with that number; NULL for 0. */
+const struct group_local *group_local(const struct group *g, uint16_t number);
 
 /* Milliseconds of CLOCK_MONOTONIC. */
 uint64_t group_now_ms(void);

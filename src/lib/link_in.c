@@ -59,7 +59,8 @@ static struct link *link_predecessor(const struct link *l)
 
 int link_hello(struct link *l)
 {
-	bool resumes = l->was_up ||
+	/* Who resumes is given no connection before it is done (frame.h). */
+	bool resumes = l->was_up || l->group->probing ||
 		       (l->group->mode == GROUP_LISTEN && link_predecessor(l));
 
 	const char *name = program_invocation_short_name;
@@ -255,6 +256,7 @@ struct link_intro {
 	uint8_t family;
 	uint16_t remote_port;
 	uint8_t remote[16];
+	struct group_local local;
 	uint64_t una; /* reply bytes that the client has acknowledged */
 	uint64_t next; /* position of the next reply byte */
 };
@@ -271,6 +273,9 @@ static int link_read_intro(const struct frame *f, const uint8_t *payload,
 	ret->family = addr.family;
 	ret->remote_port = be16_get(addr.remote_port);
 	memcpy(ret->remote, addr.remote, sizeof(ret->remote));
+	ret->local.family = addr.family;
+	ret->local.port = be16_get(addr.local_port);
+	memcpy(ret->local.addr, addr.local, sizeof(ret->local.addr));
 	ret->una = be64_get(addr.send_offset);
 	ret->next = ret->una + f->aux;
 	return ret->next < ret->una ? -EPROTO : 0;
@@ -319,6 +324,7 @@ static struct conn *link_introduce(struct link *l, const struct frame *f,
 		c->family = in->family;
 		c->remote_port = in->remote_port;
 		memcpy(c->remote, in->remote, sizeof(c->remote));
+		c->local_number = group_local_number(g, &in->local);
 		c->acked = f->offset;
 		c->snd_pos = in->next;
 		conn_queue_push(&g->conns, &g->accept, c);

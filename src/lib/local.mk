@@ -10,6 +10,8 @@ src_lib_libxtcpcore_la_SOURCES = \
 	src/lib/ctx.c \
 	src/lib/ctx.h \
 	src/lib/default.c \
+	src/lib/direct.c \
+	src/lib/direct.h \
 	src/lib/group.c \
 	src/lib/group.h \
 	src/lib/link.c \

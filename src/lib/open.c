@@ -66,6 +66,30 @@ static int open_wait(struct group *g, uint64_t deadline_ms)
 	return 0;
 }
 
+/* A group with one link, of which nothing is known yet. */
+static int open_first(uint64_t instance, uint16_t port, struct group **ret_g,
+		      struct link **ret_l)
+{
+	struct group *g;
+	int rc = open_links(GROUP_DIAL, instance, &g);
+
+	if (rc < 0)
+		return rc;
+	g->port = port;
+	g->links = calloc(1, sizeof(*g->links));
+	rc = g->links ? 0 : -ENOMEM;
+	if (rc == 0) {
+		g->n_links = 1;
+		rc = link_new(g, 0, ret_l);
+	}
+	if (rc < 0) {
+		group_free(g);
+		return rc;
+	}
+	*ret_g = g;
+	return 0;
+}
+
 int open_dial(uint64_t instance, size_t pool_bytes, int domain, uint16_t port,
 	      struct group **ret_g)
 {
@@ -74,21 +98,13 @@ int open_dial(uint64_t instance, size_t pool_bytes, int domain, uint16_t port,
 	struct link *l;
 	int rc;
 
-	rc = open_links(GROUP_DIAL, instance, &g);
+	rc = open_first(instance, port, &g, &l);
 	if (rc < 0)
 		return rc;
-	g->port = port;
 	g->family = domain == PF_INET ? 4 : 0;
 	g->pool_bytes = pool_bytes;
 	g->opening = true;
-	g->links = calloc(1, sizeof(*g->links));
-	rc = g->links ? 0 : -ENOMEM;
-	if (rc == 0) {
-		g->n_links = 1;
-		rc = link_new(g, 0, &l);
-	}
-	if (rc == 0)
-		rc = open_wait(g, deadline_ms);
+	rc = open_wait(g, deadline_ms);
 	if (rc < 0) {
 		group_free(g);
 		return rc;
@@ -96,6 +112,52 @@ int open_dial(uint64_t instance, size_t pool_bytes, int domain, uint16_t port,
 	g->opening = false;
 	*ret_g = g;
 	return 0;
+}
+
+int open_later(uint64_t instance, uint16_t port, struct group **ret_g)
+{
+	struct group *g;
+	struct link *l;
+	int rc = open_first(instance, port, &g, &l);
+
+	if (rc < 0)
+		return rc;
+	link_dial(l);
+	g->ops->flush(g);
+	*ret_g = g;
+	return 0;
+}
+
+int open_probe(uint64_t instance, uint16_t port, int *ret_why)
+{
+	uint64_t deadline_ms = group_now_ms() + LINK_HANDSHAKE_MS, now;
+	enum link_state before = LINK_DOWN;
+	struct group *g;
+	struct link *l;
+	int rc = open_first(instance, port, &g, &l);
+
+	if (rc < 0)
+		return rc;
+	g->opening = g->probing = true;
+	link_dial(l);
+	/* Its worker's number may move l to another slot; it stays l. */
+	while (l->state != LINK_UP && l->state != LINK_DOWN) {
+		link_flush(l);
+		before = l->state;
+		now = group_now_ms();
+		if (now >= deadline_ms)
+			break;
+		(void)group_pump(g, (int)(deadline_ms - now));
+	}
+	rc = 0;
+	if (l->state != LINK_UP)
+		rc = l->state == LINK_DOWN ? l->error : -ETIMEDOUT;
+	*ret_why = rc;
+	/* What was said before ATTACH was not about the group. */
+	if (rc < 0 && before != LINK_ATTACH)
+		rc = -ENOTCONN;
+	group_free(g);
+	return rc;
 }
 
 int open_listen(uint64_t instance, const char *address, struct group **ret_g)

@@ -15,6 +15,20 @@
 int open_dial(uint64_t instance, size_t pool_bytes, int domain, uint16_t port,
 	      struct group **ret_g);
 
+/*
+ * The same without waiting, and whether or not there is a daemon now: streams
+ * come up as they can. Fails for want of memory or descriptors alone.
+ */
+int open_later(uint64_t instance, uint16_t port, struct group **ret_g);
+
+/*
+ * Whether the daemon has a group for the port. Its backends notice nothing.
+ * Returns 0; -ENOENT: it has none; -ENOTCONN: no daemon answers at the attach
+ * socket, with the reason in *ret_why (negative errno, 0 if it is none); what
+ * else the daemon says.
+ */
+int open_probe(uint64_t instance, uint16_t port, int *ret_why);
+
 /* A group that an xtcpd dials at address. See xtcp_listen_group(). */
 int open_listen(uint64_t instance, const char *address, struct group **ret_g);
 

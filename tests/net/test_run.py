@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""xtcp-run: servers as Debian ships them, with their own clients.
+
+Each answers by way of xtcpd what it answers directly, byte for byte, to 500
+connections with 10,000 operations; also when xtcpd is killed in the middle.
+"""
+# builds: gcc
+
+import os
+import signal
+
+import harness
+from harness import (
+    BUILD, VIP4, Net, Xtcpd, contains, equal, run, serial, timeout, wait_for)
+from servers import (
+    LOCAL, Load, Server, equal_answers, needs, resp, resp_answer, tcp_sockets)
+
+CLIENTS, STEPS = 500, 20
+TOP = {"half-open-per-source": 0, "transmit-buffer": "64M"}
+POOL = {"receive-buffer": "64M"}
+
+
+def daemon(name, port, workers=2, **group):
+    return Xtcpd({name: {"port": port, **group}}, workers, pool=POOL, top=TOP)
+
+
+def restart(d):
+    """kill -9 of xtcpd, and the next one takes over."""
+    def strike():
+        d.kill(signal.SIGKILL)
+        d.spawn()
+    return strike
+
+
+def check_survived(d, clients):
+    """The next xtcpd has all of them from the one before."""
+    info = d.ask("show info")
+    equal((info["recovered_connections"], info["lost_in_recovery"]),
+          (clients, 0))
+
+
+# --- redis
+
+REDIS = 6379
+
+
+class Redis(Server):
+    def __init__(self, daemon=None, options=(), args=()):
+        self.port = REDIS
+        super().__init__(
+            "redis-server", "--save", "", "--protected-mode", "no", "--bind",
+            "0.0.0.0", "--port", REDIS, "--maxclients", 2000, *args,
+            daemon=daemon, options=options)
+
+    def __enter__(self):
+        wait_for("redis serves", lambda: self.served(REDIS))
+        return self
+
+
+def redis_cli(address, *words, **kw):
+    return run("redis-cli", "-h", address, "-p", REDIS, *words, **kw)
+
+
+def redis_request(client, step):
+    key = f"key:{client}"
+    kinds = (
+        lambda: resp("SET", key, f"value {client}.{step} " * (1 + step * 20)),
+        lambda: resp("GET", key),
+        lambda: resp("RPUSH", f"list:{client}", step, "x" * client),
+        lambda: resp("LRANGE", f"list:{client}", 0, -1),
+        lambda: resp("HSET", f"hash:{client}", f"f{step}", step),
+        lambda: resp("INCRBY", f"n:{client}", step + client),
+        lambda: resp("NOSUCH", key),
+        lambda: resp("STRLEN", key),
+    )
+    return kinds[step % len(kinds)]()
+
+
+def redis_load():
+    return Load(REDIS, redis_request, resp_answer, CLIENTS, STEPS)
+
+
+def redis_direct():
+    with Redis():
+        return redis_load().run(LOCAL)
+
+
+REDIS_COMMANDS = """\
+PING
+SET greeting "hello world"
+GET greeting
+MSET a 1 b 2 c 3
+MGET a b c d
+INCR counter
+EVAL "return {KEYS[1], ARGV[1], 42}" 1 k v
+ZADD z 1 one 2 two 3 three
+ZRANGE z 0 -1 WITHSCORES
+SETRANGE big 1000000 x
+STRLEN big
+GET big
+MULTI
+INCR counter
+INCR counter
+EXEC
+TYPE z
+DBSIZE
+CLIENT SETNAME me
+CLIENT GETNAME
+GET nosuch
+INCR greeting
+"""
+
+
+def test_redis_cli_gets_the_answers_of_a_direct_run():
+    needs("redis-server", "redis-cli")
+    with Net():
+        with Redis():
+            want = redis_cli(LOCAL, input=REDIS_COMMANDS).stdout
+        with daemon("redis", REDIS) as d, Redis(d) as r:
+            got = redis_cli(VIP4, input=REDIS_COMMANDS).stdout
+            contains(redis_cli(VIP4, "client", "list").stdout,
+                     f"laddr={VIP4}:{REDIS}")
+            equal(tcp_sockets(r.pid), 0)
+        equal(got, want)
+
+
+@serial
+@timeout(250)
+def test_redis_answers_500_clients_as_directly():
+    needs("redis-server")
+    with Net():
+        want = redis_direct()
+        load = redis_load()
+        with daemon("redis", REDIS) as d, Redis(d) as r:
+            equal_answers(load.run(VIP4), want)
+            equal(d.ask("show info")["connections"]["established"], CLIENTS)
+            equal(tcp_sockets(r.pid), 0)
+            contains(redis_cli(VIP4, "info", "clients").stdout,
+                     f"connected_clients:{CLIENTS + 1}")
+            load.close()
+            wait_for("redis saw them close", lambda: "connected_clients:1\r\n"
+                     in redis_cli(VIP4, "info", "clients").stdout
+                     .replace("\n", "\r\n").replace("\r\r", "\r"))
+            wait_for("xtcpd did", lambda: not [
+                c for c in d.connections() if c["state"] == "ESTABLISHED"])
+
+
+@serial
+@timeout(250)
+def test_redis_clients_do_not_notice_that_xtcpd_died():
+    needs("redis-server")
+    with Net():
+        want = redis_direct()
+        with daemon("redis", REDIS) as d, Redis(d):
+            equal_answers(redis_load().run(VIP4, midway=restart(d)), want)
+            check_survived(d, CLIENTS)
+
+
+def benchmark(address, *args):
+    out = run("redis-benchmark", "-h", address, "-p", REDIS, "-c", CLIENTS,
+              "-q", *args, timeout=120)
+    if "rror" in out.stdout + out.stderr:
+        raise AssertionError(out.stdout[-1000:] + out.stderr[-1000:])
+
+
+@serial
+@timeout(250)
+def test_redis_benchmark_with_500_connections():
+    needs("redis-server", "redis-benchmark")
+    tests = "ping,set,get,incr,lpush,lrange_100,mset"
+    with Net(), daemon("redis", REDIS) as d, Redis(d):
+        benchmark(VIP4, "-n", 10000, "-t", tests)
+        benchmark(VIP4, "-n", 20000, "-P", 16, "-t", "set,get")
+        benchmark(VIP4, "-n", 10000, "-d", 5000, "-t", "set,get")
+        equal(redis_cli(VIP4, "llen", "mylist").stdout.strip(), "20000")
+
+
+@serial
+@timeout(250)
+def test_redis_with_acknowledgement_by_writes():
+    needs("redis-server")
+    with Net():
+        want = redis_direct()
+        with daemon("redis", REDIS) as d, Redis(d, ("--ack", "write")):
+            equal_answers(redis_load().run(VIP4), want)
+
+
+if __name__ == "__main__":
+    harness.main(globals())
