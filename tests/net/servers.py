@@ -36,7 +36,8 @@ class Server(Process):
     """A server, by xtcp-run when a daemon is given, else directly."""
 
     def __init__(self, *command, daemon=None, options=(), wrap=(), env=None,
-                 stdin=subprocess.DEVNULL):
+                 stdin=subprocess.DEVNULL, cwd=False):
+        """wrap: a command that runs it; cwd: in its own directory, self.dir."""
         self.dir = tempfile.mkdtemp(prefix="server-")
         os.chmod(self.dir, 0o755)
         self.daemon = daemon
@@ -45,11 +46,13 @@ class Server(Process):
             env.update(XTCP_ATTACH=daemon.attach_path,
                        XTCP_RUN_LIBRARY=str(LIBRARY))
             command = (BUILD / "xtcp-run", *options, *command)
+        self.cwd = self.dir if cwd else None
         self.out = open(f"{self.dir}/stdout", "w+")
         super().__init__(*wrap, *command, env=env, stdin=stdin,
                          stdout=self.out)
-        # in wrap's pid namespace
-        self.wrapped = bool(wrap)
+
+    def start(self, args, **kw):
+        return super().start(args, cwd=self.cwd, **kw)
 
     def stdout(self):
         return Path(f"{self.dir}/stdout").read_text(errors="replace")
@@ -112,6 +115,7 @@ class Client:
         self.step = 0
         self.data = b""
         self.out = b""
+        self.over = False
         self.sock = socket.socket()
         self.sock.setblocking(False)
         self.sock.connect_ex((load.address, load.port))
@@ -126,6 +130,9 @@ class Client:
             self.out = self.out[n:]
         if mask & selectors.EVENT_READ:
             part = self.sock.recv(1 << 18)
+            if not part and self.step >= self.load.steps:
+                self.over = True
+                return
             if not part:
                 raise AssertionError(
                     f"client {self.number} was closed at step {self.step}, "
@@ -143,6 +150,7 @@ class Client:
             self.data = rest
             self.step += 1
             self.load.done += 1
+            self.load.begun += self.step == 1
             if self.step < self.load.steps:
                 self.ask()
 
@@ -161,27 +169,38 @@ class Load:
         self.port, self.clients, self.steps = port, clients, steps
         self.request, self.answer = request, answer
 
+    def connect_some(self, clients, selector, at_once):
+        """More clients, while few wait for their first answer."""
+        while len(clients) < self.clients and \
+                len(clients) - self.begun < at_once:
+            c = Client(self, len(clients))
+            c.mask = c.wants()
+            selector.register(c.sock, c.mask, c)
+            clients.append(c)
+
     def run(self, address, within=90, midway=None):
-        """The answers by (client, step). midway() is called when half are there,
-        and may give a function that is called again and again until the end."""
+        """The answers by (client, step); midway() is called when half are
+        there."""
         self.address = address
-        self.answers, self.done = {}, 0
+        self.answers, self.done, self.begun = {}, 0, 0
         total = self.clients * self.steps
         deadline = time.monotonic() + within
         selector = selectors.DefaultSelector()
-        clients = [Client(self, n) for n in range(self.clients)]
-        for c in clients:
-            c.mask = c.wants()
-            selector.register(c.sock, c.mask, c)
+        clients = []
+        # a kernel's listener may have a short backlog
+        at_once = 4 if address == LOCAL else 64
         while self.done < total:
-            if midway and self.done >= total // 2:
+            self.connect_some(clients, selector, at_once)
+            if midway and self.begun == self.clients and \
+                    self.done >= total // 2:
                 midway()
                 midway = None
-            ready = selector.select(1)
-            for key, mask in ready:
+            for key, mask in selector.select(1):
                 c = key.data
                 c.on_event(mask)
-                if c.wants() != c.mask:
+                if c.over:
+                    selector.unregister(c.sock)
+                elif c.wants() != c.mask:
                     c.mask = c.wants()
                     selector.modify(c.sock, c.mask, c)
             if time.monotonic() > deadline:

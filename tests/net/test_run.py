@@ -8,13 +8,15 @@ connections with 10,000 operations; also when xtcpd is killed in the middle.
 # builds: gcc
 
 import os
+import random
 import signal
+from pathlib import Path
 
 import harness
 from harness import (
     BUILD, VIP4, Net, Xtcpd, contains, equal, run, serial, timeout, wait_for)
 from servers import (
-    LOCAL, Load, Server, equal_answers, needs, resp, resp_answer, tcp_sockets)
+    LOCAL, Load, Server, equal_answers, http_answer, needs, resp, resp_answer, tcp_sockets)
 
 CLIENTS, STEPS = 500, 20
 TOP = {"half-open-per-source": 0, "transmit-buffer": "64M"}
@@ -184,6 +186,82 @@ def test_redis_with_acknowledgement_by_writes():
         want = redis_direct()
         with daemon("redis", REDIS) as d, Redis(d, ("--ack", "write")):
             equal_answers(redis_load().run(VIP4), want)
+
+
+# --- Python's http.server: a thread per connection, blocking
+
+HTTP = 8000
+SIZES = (0, 1, 100, 1459, 1461, 5000, 70000, 300000)
+
+
+def make_files(directory):
+    for size in SIZES:
+        rng = random.Random(size)
+        with open(f"{directory}/f{size}", "wb") as f:
+            f.write(rng.randbytes(size))
+        os.utime(f.name, (1700000000, 1700000000))
+
+
+class HttpServer(Server):
+    def __init__(self, daemon=None):
+        super().__init__("python3", "-u", "-m", "http.server", "--protocol",
+                         "HTTP/1.1", "--bind", "0.0.0.0", HTTP,
+                         daemon=daemon, cwd=True)
+        make_files(self.dir)
+
+    def __enter__(self):
+        wait_for("http.server serves", lambda: self.served(HTTP))
+        return self
+
+
+def http_request(client, step):
+    size = SIZES[(client + step) % len(SIZES)]
+    if client % 50:
+        size = min(size, 5000)
+    # after an error it closes
+    last = client % 100 == 7 and step == STEPS - 1
+    name = "nosuch" if last else f"f{size}"
+    return (f"GET /{name} HTTP/1.1\r\nHost: test\r\n"
+            f"X-Padding: {'p' * (step * 37)}\r\n\r\n").encode()
+
+
+def http_load(port=HTTP):
+    return Load(port, http_request, http_answer, CLIENTS, STEPS)
+
+
+def http_direct():
+    with HttpServer():
+        return http_load().run(LOCAL)
+
+
+@serial
+@timeout(400)
+def test_http_server_answers_500_clients_as_directly():
+    with Net():
+        want = http_direct()
+        with daemon("http", HTTP) as d, HttpServer(d) as h:
+            equal_answers(http_load().run(VIP4), want)
+            equal(tcp_sockets(h.pid), 0)
+
+
+@serial
+@timeout(400)
+def test_http_server_clients_do_not_notice_that_xtcpd_died():
+    with Net():
+        want = http_direct()
+        with daemon("http", HTTP) as d, HttpServer(d):
+            equal_answers(http_load().run(VIP4, midway=restart(d)), want)
+            check_survived(d, CLIENTS)
+
+
+def test_http_server_and_curl():
+    needs("curl")
+    with Net(), daemon("http", HTTP) as d, HttpServer(d) as h:
+        for size in SIZES:
+            run("curl", "-sSf", f"http://{VIP4}:{HTTP}/f{size}", "-o",
+                f"{h.dir}/got")
+            equal(Path(f"{h.dir}/got").read_bytes(),
+                  Path(f"{h.dir}/f{size}").read_bytes(), f"{size} bytes")
 
 
 if __name__ == "__main__":
