@@ -24,9 +24,11 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "base/bytes.h"
+#include "lib/link.h"
 #include "lib/open.h"
 #include "run/listener.h"
 #include "run/real.h"
@@ -82,6 +84,25 @@ static int hub_open(void)
 	return 0;
 }
 
+const char *hub_hint(int why)
+{
+	return why == -EACCES ? ": the user that the server runs as must be in "
+				"the group of the attach socket"
+			      : "";
+}
+
+/* Says when it can't be reached now; it is tried again and again. */
+static void hub_say_state(const struct hub_port *p)
+{
+	const struct link *l = p->g->links[0];
+
+	if (l->state == LINK_DOWN && l->error)
+		run_say("port %u: xtcpd can't be reached: %s%s", p->port,
+			strerror(-l->error), hub_hint(l->error));
+	else
+		run_note("process %d serves port %u", (int)getpid(), p->port);
+}
+
 int hub_attach(struct hub_port *p)
 {
 	struct epoll_event ev = { .events = EPOLLIN };
@@ -102,7 +123,7 @@ int hub_attach(struct hub_port *p)
 	}
 	g->corked = true;
 	p->g = g;
-	run_note("process %d serves port %u", (int)getpid(), p->port);
+	hub_say_state(p);
 	return 0;
 }
 

@@ -32,6 +32,9 @@ struct hub_port *hub_port_get(uint16_t port);
 /* The process serves the port: streams come up. 0, or -EMFILE etc. */
 int hub_attach(struct hub_port *p);
 
+/* What to do about the error with which an attach socket can't be used, or "". */
+const char *hub_hint(int why);
+
 /* The port's last listener and connection may be gone: then its streams go. */
 void hub_detach_if_idle(struct hub_port *p);
 

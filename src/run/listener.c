@@ -140,8 +140,8 @@ static int listener_claim(uint16_t port)
 			 port);
 		return 0;
 	}
-	run_say("port %u: can't ask xtcpd whether it is a group: %s", port,
-		strerror(-why));
+	run_say("port %u: can't ask xtcpd whether it is a group: %s%s", port,
+		strerror(-why), hub_hint(why));
 	return -ECONNREFUSED;
 }
 

@@ -274,3 +274,33 @@ def http_answer(data):
         return None, data
     lines = [x for x in lines if not x.lower().startswith(b"date:")]
     return b"\r\n".join(lines) + data[end:body], data[body:]
+
+
+def mqtt_packet(kind, body):
+    """An MQTT packet whose first byte is kind."""
+    n, length = len(body), b""
+    while True:
+        length += bytes([n % 128 | (0x80 if n > 127 else 0)])
+        n //= 128
+        if not n:
+            return bytes([kind]) + length + body
+
+
+def mqtt_text(text):
+    return len(text).to_bytes(2, "big") + text.encode()
+
+
+def mqtt_answer(data):
+    """One packet."""
+    length, shift, at = 0, 0, 1
+    while True:
+        if at >= len(data):
+            return None, data
+        length |= (data[at] & 0x7f) << shift
+        at += 1
+        if not data[at - 1] & 0x80:
+            break
+        shift += 7
+    if len(data) < at + length:
+        return None, data
+    return data[:at + length], data[at + length:]

@@ -7,24 +7,39 @@ connections with 10,000 operations; also when xtcpd is killed in the middle.
 """
 # builds: gcc
 
+import contextlib
 import os
 import random
 import signal
+import subprocess
+import tempfile
 from pathlib import Path
 
 import harness
 from harness import (
-    BUILD, VIP4, Net, Xtcpd, contains, equal, run, serial, timeout, wait_for)
+    VIP4, Net, Process, Xtcpd, contains, equal, run, serial, timeout, wait_for)
 from servers import (
-    LOCAL, Load, Server, equal_answers, http_answer, needs, resp, resp_answer, tcp_sockets)
+    LOCAL, Load, Server, equal_answers, http_answer, mqtt_answer, mqtt_packet,
+    mqtt_text, needs, resp, resp_answer, tcp_sockets)
 
 CLIENTS, STEPS = 500, 20
 TOP = {"half-open-per-source": 0, "transmit-buffer": "64M"}
 POOL = {"receive-buffer": "64M"}
 
 
+class Daemon(Xtcpd):
+    """xtcpd to which servers may attach that are no longer root."""
+
+    def configure(self, *args, **kw):
+        super().configure(*args, **kw)
+        os.chmod(self.dir, 0o755)
+        conf = Path(self.conf)
+        conf.write_text(conf.read_text().replace(
+            "attach {", 'attach {\n    mode = "0666"'))
+
+
 def daemon(name, port, workers=2, **group):
-    return Xtcpd({name: {"port": port, **group}}, workers, pool=POOL, top=TOP)
+    return Daemon({name: {"port": port, **group}}, workers, pool=POOL, top=TOP)
 
 
 def restart(d):
@@ -262,6 +277,141 @@ def test_http_server_and_curl():
                 f"{h.dir}/got")
             equal(Path(f"{h.dir}/got").read_bytes(),
                   Path(f"{h.dir}/f{size}").read_bytes(), f"{size} bytes")
+
+
+# --- mosquitto
+
+MQTT = 1883
+LINES = 10000
+
+
+class Mosquitto(Server):
+    CONF = f"""\
+listener {MQTT} 0.0.0.0
+allow_anonymous true
+persistence false
+max_queued_messages 0
+max_inflight_messages 20
+set_tcp_nodelay true
+"""
+
+    def __init__(self, daemon=None):
+        self.conf = tempfile.NamedTemporaryFile("w", suffix=".conf")
+        self.conf.write(self.CONF)
+        self.conf.flush()
+        os.chmod(self.conf.name, 0o644)
+        super().__init__("mosquitto", "-c", self.conf.name, daemon=daemon)
+
+    def __enter__(self):
+        wait_for("mosquitto serves", lambda: self.served(MQTT))
+        return self
+
+
+def mqtt_request(client, step):
+    topic = f"own/{client}"
+    if step == 0:
+        return mqtt_packet(0x10, mqtt_text("MQTT") + b"\x04\x02\x00\x3c" +
+                           mqtt_text(f"client{client}"))
+    if step == 1:
+        return mqtt_packet(0x82, b"\x00\x01" + mqtt_text(topic) + b"\x00")
+    if step % 3 == 0: # with QoS 1, to nobody
+        return mqtt_packet(0x32, mqtt_text(f"nobody/{client}") +
+                           step.to_bytes(2, "big") + b"n" * client)
+    if step % 3 == 1: # to itself
+        return mqtt_packet(0x30, mqtt_text(topic) + b"%d " % step * client)
+    return mqtt_packet(0xc0, b"")
+
+
+def mqtt_load():
+    return Load(MQTT, mqtt_request, mqtt_answer, CLIENTS, STEPS)
+
+
+def mqtt_direct():
+    with Mosquitto():
+        return mqtt_load().run(LOCAL)
+
+
+@serial
+@timeout(250)
+def test_mosquitto_answers_500_clients_as_directly():
+    needs("mosquitto")
+    with Net():
+        want = mqtt_direct()
+        with daemon("mqtt", MQTT) as d, Mosquitto(d) as m:
+            load = mqtt_load()
+            equal_answers(load.run(VIP4), want)
+            equal(tcp_sockets(m.pid), 0)
+            load.close()
+
+
+@serial
+@timeout(250)
+def test_mosquitto_clients_do_not_notice_that_xtcpd_died():
+    needs("mosquitto")
+    with Net():
+        want = mqtt_direct()
+        with daemon("mqtt", MQTT) as d, Mosquitto(d):
+            equal_answers(mqtt_load().run(VIP4, midway=restart(d)), want)
+            check_survived(d, CLIENTS)
+
+
+def mqtt_lines(n):
+    return "".join(f"line {i} {'x' * (i % 50)}\n" for i in range(n))
+
+
+def mqtt_session(address):
+    """What a session that persists has kept while its client was away."""
+    sub = ("mosquitto_sub", "-h", address, "-p", MQTT, "-i", "keeper", "-c",
+           "-q", 1, "-t", "kept/#", "-F", "%t %q %p")
+    run(*sub, "-E")
+    run("mosquitto_pub", "-h", address, "-p", MQTT, "-q", 1, "-t", "kept/a",
+        "-l", input=mqtt_lines(200))
+    run("mosquitto_pub", "-h", address, "-p", MQTT, "-q", 1, "-t", "kept/b",
+        "-r", "-m", "retained")
+    return run(*sub, "-C", 201).stdout
+
+
+def test_mosquitto_keeps_sessions_as_directly():
+    needs("mosquitto", "mosquitto_pub", "mosquitto_sub")
+    with Net():
+        with Mosquitto():
+            want = mqtt_session(LOCAL)
+        equal(want.count("\n"), 201)
+        with daemon("mqtt", MQTT) as d, Mosquitto(d):
+            equal(mqtt_session(VIP4).splitlines(), want.splitlines())
+
+
+@serial
+@timeout(250)
+def test_mosquitto_pub_and_sub_do_not_notice_that_xtcpd_died():
+    """10,000 messages with QoS 1 through one publisher, to three subscribers
+    that get each of them once."""
+    needs("mosquitto", "mosquitto_pub", "mosquitto_sub")
+    lines = mqtt_lines(LINES)
+    half = lines.index(f"line {LINES // 2} ")
+    with Net(), daemon("mqtt", MQTT) as d, Mosquitto(d), \
+            contextlib.ExitStack() as stack:
+        subs = []
+        for i in range(3):
+            out = stack.enter_context(tempfile.TemporaryFile("w+"))
+            subs.append((out, stack.enter_context(Process(
+                "mosquitto_sub", "-h", VIP4, "-p", MQTT, "-i", f"sub{i}",
+                "-q", 1, "-t", "t/#", "-C", LINES, stdout=out))))
+        wait_for("all have subscribed", lambda: len(d.connections()) == 3)
+        pub = stack.enter_context(Process(
+            "mosquitto_pub", "-h", VIP4, "-p", MQTT, "-i", "pub", "-q", 1,
+            "-t", "t/1", "-l", stdin=subprocess.PIPE))
+        pub.p.stdin.write(lines[:half].encode())
+        pub.p.stdin.flush()
+        restart(d)()
+        pub.p.stdin.write(lines[half:].encode())
+        pub.p.stdin.close()
+        equal(pub.wait(90), 0)
+        for out, sub in subs:
+            equal(sub.wait(90), 0)
+            out.seek(0)
+            if out.read() != lines:
+                raise AssertionError("a subscriber got other lines")
 
 
 if __name__ == "__main__":
