@@ -40,10 +40,28 @@
 /* Bytes read from one stream before others get their turn. */
 #define LINK_READ_BUDGET (1024u * 1024u)
 
+/* Of link_attach_keep(); "": none. */
+static char link_attach_kept[ADDR_TEXT_BYTES];
+
+int link_attach_keep(void)
+{
+	const char *env = secure_getenv("XTCP_ATTACH");
+
+	if (!env || !*env)
+		env = XTCP_ATTACH_DEFAULT;
+	if (strlen(env) >= sizeof(link_attach_kept))
+		return -ENAMETOOLONG;
+	strcpy(link_attach_kept, env);
+	return 0;
+}
+
 int link_attach_address(struct sockaddr_storage *ret_ss, socklen_t *ret_len)
 {
 	const char *env = secure_getenv("XTCP_ATTACH"), *why;
 	char text[ADDR_TEXT_BYTES];
+
+	if (link_attach_kept[0])
+		env = link_attach_kept;
 
 	if (!env || !*env)
 		env = XTCP_ATTACH_DEFAULT;

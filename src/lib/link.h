@@ -127,6 +127,12 @@ void link_move(struct link *l, uint32_t index);
 /* The address to dial: XTCP_ATTACH or the default. 0 or -EINVAL. */
 int link_attach_address(struct sockaddr_storage *ret_ss, socklen_t *ret_len);
 
+/*
+ * Takes what XTCP_ATTACH says now for good, as programs there are that clear
+ * their environment. Returns 0, or -ENAMETOOLONG: nothing changes.
+ */
+int link_attach_keep(void);
+
 /* --- link_in.c --- */
 
 /* Our HELLO into out. 0 or -ENOMEM. */

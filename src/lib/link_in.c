@@ -143,9 +143,12 @@ static int link_take_worker(struct link *l, uint16_t worker, uint16_t workers)
 		link_move(l, worker);
 		l->worker = worker;
 		rc = link_new(g, vacated, &l);
-		if (rc == 0)
-			l->worker = (uint16_t)vacated;
-		return rc;
+		if (rc < 0)
+			return rc;
+		l->worker = (uint16_t)vacated;
+		if (!g->opening)
+			link_set_due(l, group_now_ms());
+		return 0;
 	}
 	l->worker = worker;
 	return 0;

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/syscall.h>
 
+#include "lib/link.h"
 #include "run/hub.h"
 #include "run/vset.h"
 #include "run/wait.h"
@@ -44,6 +45,7 @@ __attribute__((constructor)) static void calls_start(void)
 {
 	real_init();
 	run_options_load(&run_options);
+	(void)link_attach_keep();
 	pthread_atfork(run_lock, run_unlock, calls_child);
 }
 

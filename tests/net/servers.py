@@ -35,12 +35,15 @@ def needs(*programs):
 class Server(Process):
     """A server, by xtcp-run when a daemon is given, else directly."""
 
+    ends_by = signal.SIGTERM
+
     def __init__(self, *command, daemon=None, options=(), wrap=(), env=None,
                  stdin=subprocess.DEVNULL, cwd=False):
         """wrap: a command that runs it; cwd: in its own directory, self.dir."""
         self.dir = tempfile.mkdtemp(prefix="server-")
         os.chmod(self.dir, 0o755)
         self.daemon = daemon
+        self.prepare()
         env = dict(env or {})
         if daemon:
             env.update(XTCP_ATTACH=daemon.attach_path,
@@ -53,6 +56,9 @@ class Server(Process):
 
     def start(self, args, **kw):
         return super().start(args, cwd=self.cwd, **kw)
+
+    def prepare(self):
+        """Make what it needs in self.dir."""
 
     def stdout(self):
         return Path(f"{self.dir}/stdout").read_text(errors="replace")
@@ -72,7 +78,7 @@ class Server(Process):
     def __exit__(self, kind, value, tb):
         try:
             if self.alive():
-                os.kill(self.pid, signal.SIGTERM)
+                os.kill(self.pid, self.ends_by)
                 try:
                     self.p.wait(WAIT_S)
                 except subprocess.TimeoutExpired:

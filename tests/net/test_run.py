@@ -10,6 +10,7 @@ connections with 10,000 operations; also when xtcpd is killed in the middle.
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import tempfile
@@ -17,7 +18,8 @@ from pathlib import Path
 
 import harness
 from harness import (
-    VIP4, Net, Process, Xtcpd, contains, equal, run, serial, timeout, wait_for)
+    CLIENT4, VIP4, Net, Process, Xtcpd, backends, contains, equal, run, serial, timeout,
+    wait_attached, wait_for)
 from servers import (
     LOCAL, Load, Server, equal_answers, http_answer, mqtt_answer, mqtt_packet,
     mqtt_text, needs, resp, resp_answer, tcp_sockets)
@@ -222,6 +224,8 @@ class HttpServer(Server):
         super().__init__("python3", "-u", "-m", "http.server", "--protocol",
                          "HTTP/1.1", "--bind", "0.0.0.0", HTTP,
                          daemon=daemon, cwd=True)
+
+    def prepare(self):
         make_files(self.dir)
 
     def __enter__(self):
@@ -412,6 +416,135 @@ def test_mosquitto_pub_and_sub_do_not_notice_that_xtcpd_died():
             out.seek(0)
             if out.read() != lines:
                 raise AssertionError("a subscriber got other lines")
+
+
+# --- nginx: a master and its workers
+
+NGINX = 80
+
+
+class Nginx(Server):
+    """In a namespace of process ids, so that no worker outlives the test."""
+
+    ends_by = signal.SIGKILL # unshare(1) ignores others; all die with it
+
+    def __init__(self, daemon=None, sendfile="on", listen=f"{NGINX}"):
+        self.sendfile, self.listen = sendfile, listen
+        super().__init__(
+            "nginx", "-c", "nginx.conf", "-p", ".", daemon=daemon,
+            cwd=True, options=("-v",) if daemon else (),
+            wrap=("unshare", "--pid", "--fork", "--kill-child"))
+
+    def prepare(self):
+        make_files(self.dir)
+        Path(f"{self.dir}/nginx.conf").write_text(f"""\
+daemon off;
+master_process on;
+worker_processes 2;
+pid nginx.pid;
+error_log stderr notice;
+events {{ worker_connections 2000; }}
+http {{
+    access_log off;
+    sendfile {self.sendfile};
+    keepalive_requests 1000000;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server {{
+        listen {self.listen};
+        root .;
+        location = /where {{
+            return 200 "$remote_addr $server_addr:$server_port $scheme\\n";
+        }}
+    }}
+}}
+""")
+
+    def __enter__(self):
+        wait_for("nginx serves", lambda: self.served(NGINX))
+        return self
+
+
+def nginx_direct(sendfile):
+    with Nginx(sendfile=sendfile):
+        return http_load(NGINX).run(LOCAL)
+
+
+def nginx_as_directly(sendfile):
+    needs("nginx")
+    with Net():
+        want = nginx_direct(sendfile)
+        with daemon("http", NGINX) as d, Nginx(d, sendfile) as n:
+            wait_attached(d, 2)
+            load = http_load(NGINX)
+            equal_answers(load.run(VIP4), want)
+            served = [b["messages"]["in"] for b in backends(d)]
+            if len(served) != 2 or min(served) < 1000:
+                raise AssertionError(f"a worker had few: {served}")
+            load.close()
+
+
+@serial
+@timeout(250)
+def test_nginx_answers_500_clients_as_directly_with_sendfile():
+    nginx_as_directly("on")
+
+
+@serial
+@timeout(250)
+def test_nginx_answers_500_clients_as_directly_without_sendfile():
+    nginx_as_directly("off")
+
+
+@serial
+@timeout(250)
+def test_nginx_clients_do_not_notice_that_xtcpd_died():
+    needs("nginx")
+    with Net():
+        want = nginx_direct("on")
+        with daemon("http", NGINX) as d, Nginx(d):
+            wait_attached(d, 2)
+            load = http_load(NGINX)
+            equal_answers(load.run(VIP4, midway=restart(d)), want)
+            check_survived(d, CLIENTS)
+
+
+def test_nginx_and_curl():
+    needs("nginx", "curl")
+    with Net():
+        with daemon("http", NGINX) as d, Nginx(d) as n:
+            for size in SIZES:
+                run("curl", "-sSf", f"http://{VIP4}/f{size}", "-o",
+                    f"{n.dir}/got")
+                equal(Path(f"{n.dir}/got").read_bytes(),
+                      Path(f"{n.dir}/f{size}").read_bytes(), f"{size} bytes")
+            equal(run("curl", "-sS", f"http://{VIP4}/where").stdout,
+                  f"{CLIENT4} {VIP4}:{NGINX} http\n")
+            # 30 transfers side by side over kept connections
+            sizes = SIZES * 5
+            urls = [w for size in sizes for w in
+                    (f"http://{VIP4}/f{size}", "-o", "/dev/null")]
+            got = run("curl", "-sSf", "--parallel", "--parallel-max", 10,
+                      *urls, "-w", "%{size_download}\n")
+            equal(sorted(map(int, got.stdout.split())), sorted(sizes))
+
+
+@serial
+@timeout(120)
+def test_nginx_and_wrk():
+    needs("nginx", "wrk")
+    with Net(), daemon("http", NGINX) as d, Nginx(d):
+        wait_attached(d, 2)
+        out = run("wrk", "-t1", "-c", CLIENTS, "-d", "3s", "--timeout", "20s",
+                  f"http://{VIP4}/f1459").stdout
+        if "Non-2xx" in out or "Socket errors" in out:
+            raise AssertionError(out)
+        requests = int(re.search(r"(\d+) requests in", out).group(1))
+        if requests < CLIENTS:
+            raise AssertionError(out)
 
 
 if __name__ == "__main__":
