@@ -301,12 +301,53 @@ RUN_EXPORT int fstat64(int fd, struct stat64 *st)
 	return calls_fstat(fd, (struct stat *)st);
 }
 
-/* Streams of stdio call the kernel themselves. */
-RUN_EXPORT FILE *fdopen(int fd, const char *mode)
+static bool calls_is_conn(int fd)
 {
 	const struct vobj *o = vobj_get(fd);
 
-	if (o && o->kind == VOBJ_CONN) {
+	return o && o->kind == VOBJ_CONN;
+}
+
+RUN_EXPORT off_t lseek(int fd, off_t offset, int whence)
+{
+	if (calls_is_conn(fd))
+		return run_return(-ESPIPE);
+	return REAL(lseek)(fd, offset, whence);
+}
+
+RUN_EXPORT off64_t lseek64(int fd, off64_t offset, int whence)
+{
+	return lseek(fd, offset, whence);
+}
+
+RUN_EXPORT ssize_t pread(int fd, void *buf, size_t n, off_t offset)
+{
+	if (calls_is_conn(fd))
+		return run_return(-ESPIPE);
+	return REAL(pread)(fd, buf, n, offset);
+}
+
+RUN_EXPORT ssize_t pread64(int fd, void *buf, size_t n, off64_t offset)
+{
+	return pread(fd, buf, n, offset);
+}
+
+RUN_EXPORT ssize_t pwrite(int fd, const void *buf, size_t n, off_t offset)
+{
+	if (calls_is_conn(fd))
+		return run_return(-ESPIPE);
+	return REAL(pwrite)(fd, buf, n, offset);
+}
+
+RUN_EXPORT ssize_t pwrite64(int fd, const void *buf, size_t n, off64_t offset)
+{
+	return pwrite(fd, buf, n, offset);
+}
+
+/* Streams of stdio call the kernel themselves. */
+RUN_EXPORT FILE *fdopen(int fd, const char *mode)
+{
+	if (calls_is_conn(fd)) {
 		calls_refuse("fdopen() of a client's connection");
 		errno = EINVAL;
 		return NULL;

@@ -24,21 +24,18 @@
 #include <unistd.h>
 
 /* The one table of them. */
-#define REAL_FUNCTIONS(F)                                                      \
-	F(accept)                                                              \
-	F(accept4)                                                             \
-	F(bind) F(close) F(close_range) F(closefrom) F(connect) F(dup) F(      \
-		dup2) F(dup3) F(epoll_create) F(epoll_create1) F(epoll_ctl)    \
-		F(epoll_pwait) F(epoll_pwait2) F(epoll_wait) F(_exit) F(       \
-			fcntl) F(fdopen) F(fstat) F(getpeername)               \
-			F(getsockname) F(getsockopt) F(ioctl) F(listen) F(     \
-				poll) F(ppoll) F(pselect) F(read) F(readv)     \
-				F(recv) F(recvfrom) F(recvmmsg) F(recvmsg) F(  \
-					select) F(send) F(sendfile)            \
-					F(sendmmsg) F(sendmsg) F(sendto) F(    \
-						setsockopt) F(shutdown)        \
-						F(socket) F(splice) F(syscall) \
-							F(write) F(writev)
+/* clang-format off */
+#define REAL_FUNCTIONS(F) \
+	F(accept) F(accept4) F(bind) F(close) F(close_range) F(closefrom) \
+	F(connect) F(dup) F(dup2) F(dup3) F(epoll_create) F(epoll_create1) \
+	F(epoll_ctl) F(epoll_pwait) F(epoll_pwait2) F(epoll_wait) F(_exit) \
+	F(fcntl) F(fdopen) F(fstat) F(getpeername) F(getsockname) \
+	F(getsockopt) F(ioctl) F(listen) F(lseek) F(poll) F(ppoll) F(pread) \
+	F(pselect) F(pwrite) F(read) F(readv) F(recv) F(recvfrom) \
+	F(recvmmsg) F(recvmsg) F(select) F(send) F(sendfile) F(sendmmsg) \
+	F(sendmsg) F(sendto) F(setsockopt) F(shutdown) F(socket) F(splice) \
+	F(syscall) F(write) F(writev)
+/* clang-format on */
 
 struct real {
 #define F(name) __typeof__(&name) name;
