@@ -12,6 +12,7 @@ unit_arena = src/arena/libarena.la $(unit_base)
 unit_stack = src/stack/libstack.la $(unit_arena)
 unit_proto = src/proto/libproto.la $(unit_base)
 unit_lib = src/lib/libxtcpcore.la $(unit_proto)
+unit_run = src/run/libruncore.la $(unit_base)
 unit_daemon = $(daemon_libs) $(CHECK_LIBS)
 unit_tools = src/tools/libswarm.la $(unit_base)
 
@@ -428,6 +429,10 @@ unit_tests += tests/unit/lib/test_credit
 tests_unit_lib_test_credit_SOURCES = $(unit_fake) tests/unit/lib/test_credit.c
 tests_unit_lib_test_credit_LDADD = $(unit_lib)
 
+unit_tests += tests/unit/lib/test_direct
+tests_unit_lib_test_direct_SOURCES = $(unit_fake) tests/unit/lib/test_direct.c
+tests_unit_lib_test_direct_LDADD = $(unit_lib)
+
 unit_tests += tests/unit/lib/test_hostile
 tests_unit_lib_test_hostile_SOURCES = $(unit_fake) tests/unit/lib/test_hostile.c
 tests_unit_lib_test_hostile_LDADD = $(unit_lib)
@@ -451,6 +456,17 @@ tests_unit_lib_test_local_LDADD = $(unit_lib)
 unit_tests += tests/unit/lib/test_select
 tests_unit_lib_test_select_SOURCES = $(unit_fake) tests/unit/lib/test_select.c
 tests_unit_lib_test_select_LDADD = $(unit_lib)
+
+# --- run
+
+unit_tests += tests/unit/run/test_elf
+tests_unit_run_test_elf_LDADD = $(unit_run)
+
+unit_tests += tests/unit/run/test_interest
+tests_unit_run_test_interest_LDADD = $(unit_run)
+
+unit_tests += tests/unit/run/test_options
+tests_unit_run_test_options_LDADD = $(unit_run)
 
 # --- tools
 

@@ -25,9 +25,13 @@ xtcp_run_LDADD = src/run/libruncore.la src/lib/libxtcpcore.la \
 	src/base/libbase.la
 
 # Calls of libxtcp that go to src/run/wrap.c.
-run_wrapped = accept4 bind close connect epoll_create1 epoll_ctl epoll_wait \
-	eventfd fcntl getsockname getsockopt listen poll read recv send sendmsg \
-	setsockopt shutdown socket timerfd_create write
+run_wrapped = -Wl,--wrap=accept4 -Wl,--wrap=bind -Wl,--wrap=close \
+	-Wl,--wrap=connect -Wl,--wrap=epoll_create1 -Wl,--wrap=epoll_ctl \
+	-Wl,--wrap=epoll_wait -Wl,--wrap=eventfd -Wl,--wrap=fcntl \
+	-Wl,--wrap=getsockname -Wl,--wrap=getsockopt -Wl,--wrap=listen \
+	-Wl,--wrap=poll -Wl,--wrap=read -Wl,--wrap=recv -Wl,--wrap=send \
+	-Wl,--wrap=sendmsg -Wl,--wrap=setsockopt -Wl,--wrap=shutdown \
+	-Wl,--wrap=socket -Wl,--wrap=timerfd_create -Wl,--wrap=write
 
 # A sanitized build has no shared libraries (configure.ac).
 if SHARED_LIBRARIES
@@ -65,7 +69,7 @@ src_run_libxtcp_run_la_LIBADD = src/run/libruncore.la src/lib/libxtcpcore.la \
 	-ldl
 src_run_libxtcp_run_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
 	-export-symbols $(srcdir)/src/run/exports.sym \
-	$(run_wrapped:%=-Wl,--wrap=%)
+	$(run_wrapped)
 src_run_libxtcp_run_la_DEPENDENCIES = src/run/libruncore.la \
 	src/lib/libxtcpcore.la src/run/exports.sym
 endif

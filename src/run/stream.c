@@ -13,9 +13,8 @@
  * --ack write: with the next write alone. The end of the connection counts as
  * a write.
  *
- * What a kernel's socket does and this one does not: close() with unread bytes
- * sends FIN, not RST, so that the client gets the reply; a reset drops the
- * unread bytes.
+ * What a kernel's socket does and this one does not: a reset by the client
+ * drops the bytes that were not read yet.
  */
 #include "run/stream.h"
 
