@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
 # The man pages: xtcpd.8 xtcpd.conf.5 xtcpctl.1 xtcp-frame.7 libxtcp.3
-# xtcp-echod.1 xtcp-swarm.1, each in this folder.
+# xtcp-echod.1 xtcp-run.1 xtcp-swarm.1, each in this folder.
 dist_man_MANS +=
 dist_man_MANS += man/xtcpctl.1 man/xtcpd.8 man/xtcpd.conf.5
 dist_man_MANS += man/libxtcp.3 man/xtcp-echod.1 man/xtcp-frame.7
-dist_man_MANS += man/xtcp-swarm.1
+dist_man_MANS += man/xtcp-run.1 man/xtcp-swarm.1
 
 # Calls that libxtcp.3 documents, each a link to it. The .3 is added below.
 man3_aliases = \
