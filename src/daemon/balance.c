@@ -12,10 +12,16 @@ bool balance_takes_more(const struct bstream *s)
 	       (b->max_inflight == 0 || b->inflight < b->max_inflight);
 }
 
+/* Do its operator, and it itself, want new connections for it? */
+static bool balance_is_open(const struct bstream *s)
+{
+	return s->backend->duty == BACKEND_SERVES && !s->retires;
+}
+
 /* May it be given a connection that it does not have? */
 static bool balance_takes_new(const struct bstream *s)
 {
-	return s->backend->duty == BACKEND_SERVES && balance_takes_more(s) &&
+	return balance_is_open(s) && balance_takes_more(s) &&
 	       bstream_data_max(s) > 0;
 }
 
@@ -144,5 +150,5 @@ struct bstream *balance_route(struct group *g, const struct rec *rec,
 	s = g->balance == CONF_BALANCE_LEAST ? balance_least(g)
 					     : balance_any(g);
 	/* An old connection may stay where new ones may not go. */
-	return s || !cur || cur->backend->duty == BACKEND_SERVES ? s : cur;
+	return s || !cur || balance_is_open(cur) ? s : cur;
 }

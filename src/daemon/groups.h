@@ -156,6 +156,7 @@ struct bstream {
 	 * Resumption): it is given none until that is over, by resume_by_us. */
 	bool resuming;
 	uint64_t resume_by_us;
+	bool retires; /* said DRAIN: no new connections */
 	bool deaf; /* takes no more, but what it wrote is still read */
 	bool ping_out; /* the PING of ping_us was queued */
 	uint64_t out_seen; /* out.tail at the last tick */

@@ -410,6 +410,13 @@ static int reply_stream(struct bstream *s, const struct frame *f,
 	case FRAME_PONG:
 		s->ping_us = 0;
 		return 0;
+	case FRAME_DRAIN:
+		if (f->conn != 0)
+			return reply_fatal(s, WC_frame_bad_conn, -EBADF,
+					   "DRAIN for a connection");
+		s->retires = f->aux != 1;
+		group_has_room(s->group);
+		return 0;
 	case FRAME_ERROR:
 		return reply_on_error(s, f, payload);
 	case FRAME_HELLO:

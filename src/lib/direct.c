@@ -113,6 +113,14 @@ void direct_close(struct group *g, struct conn *c, bool abort)
 	g->ops->close(g, c, abort ? FRAME_ABORT : FRAME_CLOSE);
 }
 
+void direct_set_open(struct group *g, bool open)
+{
+	if (g->retired == !open)
+		return;
+	g->retired = !open;
+	link_retire(g);
+}
+
 void direct_forget(struct group *g)
 {
 	for (uint32_t i = 0; i < g->n_links; i++) {

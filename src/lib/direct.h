@@ -61,6 +61,12 @@ int direct_shutdown(struct group *g, struct conn *c);
 void direct_close(struct group *g, struct conn *c, bool abort);
 
 /*
+ * Whether the group is to be given new connections, true at first. When not,
+ * they go to other backends, or wait for one; those that it has stay.
+ */
+void direct_set_open(struct group *g, bool open);
+
+/*
  * After fork(), in the child: the group is its parent's. Its copy of the
  * descriptors is closed and the memory freed; nothing is said to anyone.
  */

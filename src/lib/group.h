@@ -85,6 +85,7 @@ struct group {
 	bool nudge; /* a connection got room: wake once */
 	bool corked;
 	bool opening; /* a failing stream is an error, not to be redialled */
+	bool retired; /* xtcpd is to give it no new connections */
 	bool probing; /* it is only asked whether there is such a group */
 	enum group_mode mode;
 	const struct transport *ops;

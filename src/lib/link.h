@@ -149,6 +149,9 @@ int link_frame(struct link *l, const struct frame *f, const uint8_t *payload);
 /* The stream is UP: send again what may be lost, then go on. */
 void link_up(struct link *l);
 
+/* Tell xtcpd of g->retired, on every stream; new ones tell it themselves. */
+void link_retire(struct group *g);
+
 /* The stream is lost: keep what the next one has to bring. */
 void link_keep(struct link *l);
 

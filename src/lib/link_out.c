@@ -232,8 +232,29 @@ static void link_release_closed(struct link *l, uint64_t pos)
 	}
 }
 
+/* Lost with the stream if memory is short: then clients wait longer. */
+static void link_say_retired(struct link *l)
+{
+	const struct frame f = { .type = FRAME_DRAIN,
+				 .aux = l->group->retired ? 0 : 1 };
+
+	(void)link_control(l, &f);
+}
+
+void link_retire(struct group *g)
+{
+	for (uint32_t i = 0; i < g->n_links; i++) {
+		struct link *l = g->links[i];
+
+		if (l && l->state == LINK_UP)
+			link_say_retired(l);
+	}
+}
+
 void link_up(struct link *l)
 {
+	if (l->group->retired)
+		link_say_retired(l);
 	if (!l->resume) {
 		frame_queue_fini(&l->kept);
 		link_release_closed(l, UINT64_MAX);

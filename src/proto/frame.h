@@ -144,8 +144,9 @@
 	F(EOF, 18, B, 0, 48,                                                  \
 	  "the client has closed its side, at position offset")               \
 	F(RESET, 19, B, 0, 0, "the connection is gone; aux is the errno")     \
-	F(DRAIN, 20, B, 0, 0,                                                 \
-	  "this stream gets no new connections from now on")                  \
+	F(DRAIN, 20, E, 0, 0,                                                 \
+	  "no new connections on this stream from now on; from a backend"     \
+	  " with aux 1: new ones again")                                      \
 	F(PING, 21, E, 0, 0, "answer with PONG and the same offset")          \
 	F(ACCEPT, 32, X, 0, 0,                                                \
 	  "complete the handshake of an OPENed connection")                   \

@@ -109,8 +109,10 @@ int hub_attach(struct hub_port *p)
 	struct group *g;
 	int rc;
 
-	if (p->g)
+	if (p->g) {
+		direct_set_open(p->g, true);
 		return 0;
+	}
 	rc = hub_open();
 	if (rc == 0)
 		rc = open_later(hub_identity(), p->port, &g);
@@ -129,8 +131,15 @@ int hub_attach(struct hub_port *p)
 
 void hub_detach_if_idle(struct hub_port *p)
 {
-	if (p->listeners || p->n_open > 0 || !p->g)
+	if (p->listeners || !p->g)
 		return;
+	if (p->n_open > 0) {
+		/* Those that wait in its queue go elsewhere at the latest
+		 * when the last connection is closed. */
+		direct_set_open(p->g, false);
+		hub_dirty = true;
+		return;
+	}
 	group_free(p->g);
 	p->g = NULL;
 }
@@ -184,7 +193,8 @@ static void hub_tell_listeners(struct hub_port *p)
 		if (direct_acceptable(p->g, l->families))
 			vobj_changed(&l->obj);
 	}
-	if (wanted == all)
+	/* Without listeners they wait for another process. */
+	if (wanted == all || wanted == 0)
 		return;
 	while ((c = direct_acceptable(p->g, all & ~wanted))) {
 		direct_refuse(p->g, c);

@@ -512,6 +512,44 @@ def test_nginx_clients_do_not_notice_that_xtcpd_died():
             check_survived(d, CLIENTS)
 
 
+def master_of(n):
+    """The process id of nginx's master, which unshare(1) started."""
+    return int(Path(f"/proc/{n.pid}/task/{n.pid}/children").read_text()
+               .split()[0])
+
+
+def workers_of(n):
+    master = master_of(n)
+    return Path(f"/proc/{master}/task/{master}/children").read_text().split()
+
+
+@serial
+@timeout(250)
+def test_nginx_reloads_while_new_clients_come():
+    """Workers that end hand new clients over to those that begin; no request
+    fails, as none does in a direct run."""
+    needs("nginx", "curl")
+    with Net(), daemon("http", NGINX) as d, Nginx(d) as n:
+        wait_attached(d, 2)
+        for _ in range(5):
+            before = workers_of(n)
+            clients = [Process("curl", "-sS", *[
+                w for _ in range(40) for w in (
+                    f"http://{VIP4}/f1459", "-o", "/dev/null")],
+                "-H", "Connection: close", "-w", "%{http_code}\\n",
+                stdout=subprocess.PIPE) for _ in range(4)]
+            os.kill(master_of(n), signal.SIGHUP)
+            for c in clients:
+                out = c.p.communicate(timeout=60)[0].decode()
+                equal((c.p.returncode, out.split()), (0, ["200"] * 40),
+                      c.stderr())
+                c.log.close()
+            wait_for("the workers are new ones", lambda old=before:
+                     len(workers_of(n)) == 2 and
+                     not set(workers_of(n)) & set(old))
+        wait_for("the old ones are gone", lambda: len(backends(d)) == 2)
+
+
 def test_nginx_and_curl():
     needs("nginx", "curl")
     with Net():

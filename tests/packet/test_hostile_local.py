@@ -85,7 +85,7 @@ def test_unknown_type():
 
 
 def test_wrong_direction():
-    for kind in ("DATA", "OPEN", "EOF", "RESET", "DRAIN"):
+    for kind in ("DATA", "OPEN", "EOF", "RESET"):
         closes("frame_unknown_type", errno.EPROTO,
                lambda b, conn, k=kind: encode(k, b"x", group=b.group, conn=conn))
 
@@ -98,7 +98,8 @@ def test_length_over_the_limit():
 
 
 def test_length_where_there_is_none():
-    for kind in ("CLOSE", "FIN", "ABORT", "ACCEPT", "REJECT", "CREDIT", "PING"):
+    for kind in ("CLOSE", "FIN", "ABORT", "ACCEPT", "REJECT", "CREDIT", "PING",
+                 "DRAIN"):
         closes("frame_bad_length", errno.EMSGSIZE,
                lambda b, conn, k=kind: encode(
                    k, b"payload", group=b.group, conn=conn))

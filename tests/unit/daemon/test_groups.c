@@ -319,6 +319,29 @@ START_TEST(test_drained_backend_keeps_what_it_has)
 }
 END_TEST
 
+/* A backend that is about to end says so itself. */
+START_TEST(test_backend_that_retires_keeps_what_it_has)
+{
+	struct frame f = { .type = FRAME_DRAIN };
+
+	peer_attach(&a, 1);
+	rig_connect(&c1, 1000);
+	peer_request(&c1, "1");
+	peer_expect_data(&a, "1", FRAME_F_FIRST);
+	peer_reply(&a, 1, "");
+	rig_expect(&c1, TH_ACK);
+	peer_send(&a, f, NULL, 0);
+	rig_connect(&c3, 1002);
+	peer_request(&c1, "1");
+	peer_request(&c3, "3");
+	peer_expect_data(&a, "1", 0);
+	peer_expect_nothing(&a); /* nobody else is there */
+	f.aux = 1;
+	peer_send(&a, f, NULL, 0);
+	peer_expect_data(&a, "3", FRAME_F_FIRST);
+}
+END_TEST
+
 START_TEST(test_slot_is_not_used_again_while_a_record_names_it)
 {
 	uint8_t slot;
@@ -505,4 +528,5 @@ UNIT_MAIN("daemon/groups",
 		    test_least_takes_the_one_with_fewest_inflight,
 		    test_max_inflight_holds_new_requests_back,
 		    test_drained_backend_keeps_what_it_has,
+		    test_backend_that_retires_keeps_what_it_has,
 		    test_slot_is_not_used_again_while_a_record_names_it))

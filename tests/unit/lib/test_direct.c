@@ -197,6 +197,28 @@ START_TEST(test_listeners_take_their_family)
 }
 END_TEST
 
+START_TEST(test_a_group_that_is_closed_to_new_ones_says_so)
+{
+	struct frame f;
+
+	direct_set_open(g, true); /* nothing new */
+	direct_set_open(g, false);
+	direct_set_open(g, false);
+	g->ops->flush(g);
+	f = fake_expect(&k, &k.s[0], FRAME_DRAIN, NULL);
+	ck_assert_uint_eq(f.conn, 0);
+	ck_assert_uint_eq(f.aux, 0);
+	/* The next stream hears of it, too. */
+	fake_drop(&k.s[0]);
+	fake_reaccept(&k);
+	fake_expect(&k, &k.s[0], FRAME_DRAIN, NULL);
+	fake_resumed(&k, &k.s[0]);
+	direct_set_open(g, true);
+	g->ops->flush(g);
+	ck_assert_uint_eq(fake_expect(&k, &k.s[0], FRAME_DRAIN, NULL).aux, 1);
+}
+END_TEST
+
 START_TEST(test_local_addresses_are_remembered_once)
 {
 	struct conn *a = connected(1, "x"), *b = connected(2, "x");
@@ -381,6 +403,7 @@ UNIT_MAIN("lib/direct",
 		    test_room_after_a_short_send_is_a_change,
 		    test_nothing_is_sent_after_shutdown,
 		    test_listeners_take_their_family,
+		    test_a_group_that_is_closed_to_new_ones_says_so,
 		    test_local_addresses_are_remembered_once,
 		    test_local_addresses_are_bounded,
 		    test_a_forked_child_says_nothing_on_its_parents_stream),
