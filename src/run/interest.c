@@ -176,6 +176,17 @@ void interest_drop_set(struct interest_set *set)
 		interest_free(set->first);
 }
 
+int interest_visit(struct interest_set *set,
+		   int (*visit)(struct interest_source *source))
+{
+	int rc = 0;
+
+	for (struct interest *in = set->first; in && rc == 0;
+	     in = in->next_of_set)
+		rc = visit(in->source);
+	return rc;
+}
+
 /* --- events --- */
 
 void interest_changed(struct interest_source *source)

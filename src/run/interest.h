@@ -55,6 +55,10 @@ void interest_changed(struct interest_source *source);
 int interest_collect(struct interest_set *set, struct epoll_event *ev, int n,
 		     interest_now_fn *now);
 
+/* Calls visit for each source of the set, until it returns other than 0. */
+int interest_visit(struct interest_set *set,
+		   int (*visit)(struct interest_source *source));
+
 /* The source, or the set, is gone: so are its interests. */
 void interest_drop_source(struct interest_source *source);
 void interest_drop_set(struct interest_set *set);

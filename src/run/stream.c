@@ -133,6 +133,7 @@ void stream_orphan(struct vconn *vc)
 	vc->ack_due = false;
 	vc->taken = 0;
 	vc->flags |= STREAM_ORPHAN;
+	interest_drop_source(&vc->obj.source);
 	stream_acks = NULL; /* all of them become orphans at once */
 }
 

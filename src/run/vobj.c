@@ -18,14 +18,24 @@ static struct vobj vobj_hidden = { .kind = VOBJ_HIDDEN };
 
 static pthread_mutex_t vobj_lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* Of the thread that has the lock: it can't be cancelled meanwhile. */
+static int vobj_cancelstate;
+
 void run_lock(void)
 {
+	int state;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
 	pthread_mutex_lock(&vobj_lock);
+	vobj_cancelstate = state;
 }
 
 void run_unlock(void)
 {
+	int state = vobj_cancelstate;
+
 	pthread_mutex_unlock(&vobj_lock);
+	pthread_setcancelstate(state, NULL);
 }
 
 struct vobj *vobj_enter(int fd)

@@ -40,6 +40,7 @@ struct vset {
 	int hub_fd; /* that is in it; -1: none yet */
 	unsigned int sleepers; /* threads in epoll_wait() */
 	bool woken, nested;
+	bool listens; /* perhaps a listener whose streams are not up yet */
 };
 
 /* The data of the two, which no program uses: addresses of ours. */
@@ -162,16 +163,12 @@ static int vset_make(int epfd, struct vset **ret_s)
 static int vset_add(struct vset *s, int epfd, int fd, struct vobj *o,
 		    const struct epoll_event *ev)
 {
-	int rc;
+	int rc = vset_equip(s, epfd);
 
-	if (o->kind == VOBJ_LISTENER) {
-		rc = listener_use(o);
-		if (rc < 0)
-			return rc;
-	}
-	rc = vset_equip(s, epfd);
 	if (rc < 0)
 		return rc;
+	if (o->kind == VOBJ_LISTENER)
+		s->listens = true;
 	return interest_add(&s->set, &o->source, fd, ev, vobj_source_events);
 }
 
@@ -260,6 +257,27 @@ static int vset_sleep(struct vset *s, int epfd, struct epoll_event *ev, int n,
 	return rc;
 }
 
+static int vset_use_listener(struct interest_source *source)
+{
+	struct vobj *o = container_of(source, struct vobj, source);
+
+	return o->kind == VOBJ_LISTENER ? listener_use(o) : 0;
+}
+
+/* The process waits: its listeners are served from now on. */
+static int vset_begin(struct vset *s, int epfd)
+{
+	int rc;
+
+	if (s->listens) {
+		rc = interest_visit(&s->set, vset_use_listener);
+		if (rc < 0)
+			return rc;
+		s->listens = false;
+	}
+	return vset_equip(s, epfd);
+}
+
 /* One round. The number of events, 0: none yet, or a negative errno. */
 static int vset_round(struct vset *s, int epfd, struct epoll_event *ev, int n,
 		      int64_t left_ns, const sigset_t *mask)
@@ -267,7 +285,7 @@ static int vset_round(struct vset *s, int epfd, struct epoll_event *ev, int n,
 	int rc, k;
 
 	hub_flush();
-	rc = vset_equip(s, epfd);
+	rc = vset_begin(s, epfd);
 	if (rc < 0)
 		return rc;
 	rc = vset_sleep(s, epfd, ev, n, left_ns, mask);
@@ -321,4 +339,5 @@ void vset_forked(struct vobj *o)
 	vset_close_wake(s);
 	s->hub_fd = -1;
 	s->sleepers = 0;
+	s->listens = true;
 }

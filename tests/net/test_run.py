@@ -152,12 +152,17 @@ def test_redis_answers_500_clients_as_directly():
         want = redis_direct()
         load = redis_load()
         with daemon("redis", REDIS) as d, Redis(d) as r:
+            fds = len(os.listdir(f"/proc/{r.pid}/fd"))
             equal_answers(load.run(VIP4), want)
+            # a number each, and one file that they all are
+            equal(len(os.listdir(f"/proc/{r.pid}/fd")), fds + CLIENTS + 1)
             equal(d.ask("show info")["connections"]["established"], CLIENTS)
             equal(tcp_sockets(r.pid), 0)
             contains(redis_cli(VIP4, "info", "clients").stdout,
                      f"connected_clients:{CLIENTS + 1}")
             load.close()
+            wait_for("their descriptors are closed", lambda: len(
+                os.listdir(f"/proc/{r.pid}/fd")) == fds + 1)
             wait_for("redis saw them close", lambda: "connected_clients:1\r\n"
                      in redis_cli(VIP4, "info", "clients").stdout
                      .replace("\n", "\r\n").replace("\r\r", "\r"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import harness
 import sockprobe
-from harness import VIP4, Net, Xtcpd, equal, recv_all, recv_exactly, wait_for
+from harness import VIP4, VIP6, Net, Xtcpd, equal, recv_all, recv_exactly, wait_for
 from servers import LOCAL, Server, needs
 
 PORT = 7000
@@ -21,8 +21,9 @@ PROBE = Path(__file__).with_name("sockprobe.py")
 
 
 class Probe(Server):
-    def __init__(self, daemon=None):
-        super().__init__(sys.executable, "-u", PROBE, PORT, daemon=daemon)
+    def __init__(self, daemon=None, address="0.0.0.0"):
+        super().__init__(sys.executable, "-u", PROBE, PORT, address,
+                         daemon=daemon)
 
     def __enter__(self):
         wait_for("the probe serves", lambda: self.served(PORT))
@@ -79,6 +80,7 @@ def resets(s):
 
 
 def is_reset(s):
+    s.sendall(b"go")
     try:
         return recv_all(s).decode()
     except ConnectionResetError:
@@ -156,7 +158,8 @@ def play(probe, address):
     equal(sorted(CLIENTS), sorted(sockprobe.CASES))
     seen = {}
     for name, client in CLIENTS.items():
-        with Client() as s:
+        with Client(socket.AF_INET6 if ":" in address else
+                    socket.AF_INET) as s:
             s.settimeout(20)
             s.probe = probe
             s.connect((address, PORT))
@@ -175,18 +178,30 @@ def play(probe, address):
     return seen
 
 
-def test_a_virtual_connection_is_like_a_real_one():
+def compare(listen, local, vip):
     needs()
     with Net():
-        with Probe() as p:
-            want = play(p, LOCAL)
-        with Xtcpd({"probe": {"port": PORT}}, 2) as d, Probe(d) as p:
-            got = play(p, VIP4)
+        with Probe(address=listen) as p:
+            want = play(p, local)
+        with Xtcpd({"probe": {"port": PORT}}, 2) as d, Probe(d, listen) as p:
+            got = play(p, vip)
         bad = [f"{name}: got {got.get(name)!r}\n# directly {want[name]!r}"
                for name in want if got.get(name) != want[name]]
         if bad:
             print("\n".join(bad))
             raise AssertionError(f"{len(bad)} of {len(want)} cases differ")
+
+
+def test_a_virtual_connection_is_like_a_real_one():
+    compare("0.0.0.0", LOCAL, VIP4)
+
+
+def test_ipv6():
+    compare("::", "::1", VIP6)
+
+
+def test_ipv4_at_a_listener_for_both():
+    compare("::", LOCAL, VIP4)
 
 
 if __name__ == "__main__":

@@ -218,6 +218,85 @@ def test_an_address_that_the_host_does_not_have():
             equal(hello(VIP4, PORT), b"hello")
 
 
+LATE = """
+import os, select, socket, sys
+s = socket.create_server(("0.0.0.0", int(sys.argv[1])))
+ep = select.epoll()
+ep.register(s, select.EPOLLIN)
+print("listening", flush=True)
+if os.fork():
+    os.wait()
+    sys.exit()
+while True:
+    for fd, mask in ep.poll():
+        c = s.accept()[0]
+        c.sendall(b"hello")
+        c.recv(1)
+        c.close()
+"""
+
+
+def test_a_child_that_waits_serves_not_its_parent():
+    """A server that goes to the background when all is set up."""
+    needs()
+    with Net(), Xtcpd({"g": {"port": PORT}}, 2) as d, \
+            Server(sys.executable, "-c", LATE, PORT, daemon=d) as s:
+        for _ in range(3):
+            wait_for("it listens", lambda: "listening" in s.stdout())
+            equal(hello(VIP4, PORT), b"hello")
+        equal(len(backends(d)), 1)
+
+
+# reads a line; then answers it, or does not and waits for more
+READER = """
+import socket, sys
+s = socket.create_server(("0.0.0.0", int(sys.argv[1])))
+while True:
+    c = s.accept()[0]
+    line = c.recv(100)
+    print("read", line.decode(), flush=True)
+    if sys.argv[2] == "answer":
+        c.sendall(b"answer to " + line)
+    c.recv(100)
+"""
+
+
+def successor(ack):
+    """What a client gets whose first request was read by a server that died,
+    and whose second one by the next server."""
+    needs()
+    with Net(), Xtcpd({"g": {"port": PORT}}) as d:
+        options = ("--ack", ack)
+        with Server(sys.executable, "-u", "-c", READER, PORT, "silent",
+                    daemon=d, options=options) as first:
+            s = socket.create_connection((VIP4, PORT), timeout=20)
+            s.sendall(b"one.")
+            wait_for("it is read", lambda: "one." in first.stdout())
+            if ack == "read":
+                wait_for("it is acknowledged", lambda: d.ask(
+                    "show pools")[0]["used_bytes"] == 0)
+            first.kill()
+        with Server(sys.executable, "-u", "-c", READER, PORT, "answer",
+                    daemon=d, options=options) as second:
+            wait_for("the next one is there", lambda: second.served(PORT))
+            s.sendall(b"two.")
+            answer = b""
+            while not answer.endswith(b"."):
+                answer += s.recv(100)
+            s.close()
+            return answer
+
+
+def test_with_ack_write_an_unanswered_request_comes_again():
+    answer = successor("write")
+    if not answer.startswith(b"answer to one."):
+        raise AssertionError(answer)
+
+
+def test_with_ack_read_a_request_that_was_read_is_over():
+    equal(successor("read"), b"answer to two.")
+
+
 def test_a_server_started_by_a_shell():
     needs()
     with Net(), Xtcpd({"g": {"port": PORT}}) as d:
