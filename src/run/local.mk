@@ -25,7 +25,8 @@ xtcp_run_LDADD = src/run/libruncore.la src/lib/libxtcpcore.la \
 	src/base/libbase.la
 
 # Calls of libxtcp that go to src/run/wrap.c.
-run_wrapped = -Wl,--wrap=accept4 -Wl,--wrap=bind -Wl,--wrap=close \
+run_wrapped = -Wl,--wrap=__poll_chk -Wl,--wrap=__read_chk \
+	-Wl,--wrap=__recv_chk -Wl,--wrap=accept4 -Wl,--wrap=bind -Wl,--wrap=close \
 	-Wl,--wrap=connect -Wl,--wrap=epoll_create1 -Wl,--wrap=epoll_ctl \
 	-Wl,--wrap=epoll_wait -Wl,--wrap=eventfd -Wl,--wrap=fcntl \
 	-Wl,--wrap=getsockname -Wl,--wrap=getsockopt -Wl,--wrap=listen \

@@ -83,6 +83,29 @@ WRAP(ssize_t, read, (int fd, void *buf, size_t n))
 	return REAL(read)(fd, buf, n);
 }
 
+/* What _FORTIFY_SOURCE makes of some. */
+WRAP(ssize_t, __read_chk, (int fd, void *buf, size_t n, size_t size))
+{
+	if (n > size)
+		__chk_fail();
+	return REAL(read)(fd, buf, n);
+}
+
+WRAP(ssize_t, __recv_chk, (int fd, void *buf, size_t n, size_t size, int flags))
+{
+	if (n > size)
+		__chk_fail();
+	return REAL(recv)(fd, buf, n, flags);
+}
+
+WRAP(int, __poll_chk,
+     (struct pollfd * fds, nfds_t n, int timeout_ms, size_t size))
+{
+	if (size / sizeof(*fds) < n)
+		__chk_fail();
+	return REAL(poll)(fds, n, timeout_ms);
+}
+
 WRAP(ssize_t, write, (int fd, const void *buf, size_t n))
 {
 	return REAL(write)(fd, buf, n);

@@ -255,7 +255,8 @@ def test_a_program_is_built_with_the_packages():
               "$(pkg-config --cflags --libs libxtcp)")
         contains(m.run("ldd", "/tmp/chat").stdout, "libxtcp.so.1 =>")
         install(m, "xtcpd", "xtcp-tools")
-        for program in "xtcpd", "xtcpctl", "xtcp-echod", "xtcp-swarm":
+        for program in "xtcpd", "xtcpctl", "xtcp-echod", "xtcp-run", \
+                "xtcp-swarm":
             contains(m.run(program, "--version").stdout, "0.1.0")
 
 
