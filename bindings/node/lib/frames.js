@@ -70,7 +70,7 @@ for (const [name, readers, least, most] of [
   ['DATA', B, 1, PAYLOAD_MAX],
   ['EOF', B, 0, ADDR_BYTES],
   ['RESET', B, 0, 0],
-  ['DRAIN', B, 0, 0],
+  ['DRAIN', E, 0, 0],
   ['PING', E, 0, 0],
   ['ACCEPT', X, 0, 0],
   ['REJECT', X, 0, 0],

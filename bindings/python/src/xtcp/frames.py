@@ -107,7 +107,7 @@ _RULES: dict[int, _Rule] = {
     Type.DATA: _Rule(_TO_BACKEND, 1, PAYLOAD_MAX),
     Type.EOF: _Rule(_TO_BACKEND, 0, ADDR_BYTES),
     Type.RESET: _Rule(_TO_BACKEND, 0, 0),
-    Type.DRAIN: _Rule(_TO_BACKEND, 0, 0),
+    Type.DRAIN: _Rule(_BOTH, 0, 0),
     Type.PING: _Rule(_BOTH, 0, 0),
     Type.ACCEPT: _Rule(_TO_XTCPD, 0, 0),
     Type.REJECT: _Rule(_TO_XTCPD, 0, 0),
