@@ -27,6 +27,9 @@ tests_unit_base_test_bytes_LDADD = $(unit_base)
 unit_tests += tests/unit/base/test_cursor
 tests_unit_base_test_cursor_LDADD = $(unit_base)
 
+unit_tests += tests/unit/base/test_histogram
+tests_unit_base_test_histogram_LDADD = $(unit_base)
+
 unit_tests += tests/unit/base/test_log
 tests_unit_base_test_log_LDADD = $(unit_base)
 
@@ -296,6 +299,12 @@ tests_unit_daemon_test_hung_SOURCES = tests/unit/daemon/test_hung.c \
 	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_daemon_test_hung_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_latency
+tests_unit_daemon_test_latency_SOURCES = tests/unit/daemon/test_latency.c \
+	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_daemon_test_latency_LDADD = $(unit_daemon)
 
 unit_tests += tests/unit/daemon/test_loss
 tests_unit_daemon_test_loss_SOURCES = tests/unit/daemon/test_loss.c \

@@ -297,7 +297,7 @@ struct blk {
 	uint32_t app_next, app_prev; /* derived */
 	uint8_t app_list; /* derived */
 	uint8_t app_flags;
-	uint16_t app_pad;
+	uint16_t app_timed; /* a request is: part of its time (latency.c); or 0 */
 	uint32_t app_granted_hi,
 		app_granted_lo; /* send limit granted beyond the formula's */
 

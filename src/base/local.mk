@@ -9,6 +9,8 @@ src_base_libbase_la_SOURCES = \
 	src/base/counter.h \
 	src/base/cursor.c \
 	src/base/cursor.h \
+	src/base/histogram.c \
+	src/base/histogram.h \
 	src/base/log.c \
 	src/base/log.h \
 	src/base/ring.c \

@@ -65,6 +65,9 @@ static const struct print_field group_fields[] = {
 	{ "MSGS-OUT", "messages.out", PRINT_NUMBER },
 	{ "IN", "bytes.in", PRINT_BYTES },
 	{ "OUT", "bytes.out", PRINT_BYTES },
+	{ "P50", "latency.p50_us", PRINT_US },
+	{ "P90", "latency.p90_us", PRINT_US },
+	{ "P99", "latency.p99_us", PRINT_US },
 };
 
 static const struct print_field backend_fields[] = {

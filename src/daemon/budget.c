@@ -16,7 +16,7 @@
 /* An element of a list as text, and a page of metrics per group or backend. */
 #define BUDGET_LIST_TEXT_BYTES 512u
 #define BUDGET_METRICS_BYTES (32u * KIB)
-#define BUDGET_METRICS_GROUP_BYTES 2048u
+#define BUDGET_METRICS_GROUP_BYTES 6144u
 /* A stream's queue doubles, old and new side by side while it does. */
 #define BUDGET_STREAM_BYTES \
 	(STREAM_OUT_MAX_BYTES * 2 + MIB + FRAME_PAYLOAD_MAX + 16 * KIB)
@@ -41,7 +41,8 @@ static uint64_t budget_tables(const struct arena_header *h,
 	bytes += 2 * budget_map(recs) + budget_map(h->rx_chunks_per_shard) +
 		 budget_map(tx) + budget_map(tx + recs);
 	bytes += (tx + recs) * sizeof(struct sent);
-	bytes += recs * (sizeof(struct rx_holder) + sizeof(struct tx_mark));
+	bytes += recs * (sizeof(struct rx_holder) + sizeof(struct tx_mark) +
+			 sizeof(struct latency_mark));
 	bytes += rx_chunks * sizeof(struct rx_run);
 	bytes += SOURCE_ROWS * SOURCE_HALF_OPEN_WIDTH * sizeof(uint32_t);
 	for (uint32_t i = 0; i < conf->n_groups; i++) {
@@ -85,6 +86,7 @@ static uint64_t budget_control(const struct conf *conf, uint64_t recs,
 	uint64_t snapshot = sizeof(struct snapshot) +
 			    (SC_COUNT + WC_COUNT) * sizeof(uint64_t) +
 			    groups * (sizeof(struct snapshot_group) +
+				      sizeof(struct histogram) +
 				      sizeof(struct snapshot_backend)) +
 			    conf->n_pools * sizeof(struct snapshot_pool);
 

@@ -44,6 +44,7 @@ struct control_command {
 	int (*start)(struct control_task *task);
 	/* for "show": from what the workers said to the result */
 	struct json_object *(*show)(const struct show_input *in);
+	bool latency; /* it shows the groups' */
 };
 
 extern const struct control_command control_commands[];
@@ -254,6 +255,7 @@ static void control_on_show(void *arg, struct snapshot *const *snaps,
 
 static int control_start_show(struct control_task *task)
 {
+	task->query.latency = task->command->latency;
 	return task->view->snapshot(task->view->self, &task->query,
 				    control_on_show, task);
 }
@@ -493,15 +495,17 @@ static int control_start_help(struct control_task *task)
 
 /* --- the table --------------------------------------------------------- */
 
-#define SHOW(what, text)                                                   \
-	{                                                                  \
-		"show " #what, 0, 0, text, control_start_show, show_##what \
+#define SHOW(what, text)                                                    \
+	{                                                                   \
+		"show " #what, 0, 0, text, control_start_show, show_##what, \
+			false                                               \
 	}
 
 const struct control_command control_commands[] = {
 	SHOW(info, "totals over all workers"),
 	SHOW(pools, "receive buffers and their fill"),
-	SHOW(groups, "groups and their connections"),
+	{ "show groups", 0, 0, "groups, their connections and latency",
+	  control_start_show, show_groups, true },
 	SHOW(backends, "backends, their streams and state"),
 	SHOW(workers, "each worker on its own"),
 	SHOW(memory, "what the connections take"),
@@ -509,26 +513,26 @@ const struct control_command control_commands[] = {
 	{ "show connections", 0,
 	  CONTROL_ARG_GROUP | CONTROL_ARG_STATE | CONTROL_ARG_LIMIT,
 	  "connections, 10000 unless limit says otherwise", control_start_conns,
-	  NULL },
+	  NULL, false },
 	{ "show connection", CONTROL_ARG_ID, 0, "all about one connection",
-	  control_start_conn, NULL },
+	  control_start_conn, NULL, false },
 	{ "close", CONTROL_ARG_ID, 0, "close a connection with a FIN",
-	  control_start_close, NULL },
+	  control_start_close, NULL, false },
 	{ "drain backend", CONTROL_ARG_NAME, 0,
 	  "give a backend no new connections", control_start_drain_backend,
-	  NULL },
+	  NULL, false },
 	{ "vacate backend", CONTROL_ARG_NAME, 0,
 	  "drain a backend, and give its connections to others",
-	  control_start_vacate_backend, NULL },
+	  control_start_vacate_backend, NULL, false },
 	{ "resume backend", CONTROL_ARG_NAME, 0,
 	  "end drain backend and vacate backend", control_start_resume_backend,
-	  NULL },
+	  NULL, false },
 	{ "drain group", CONTROL_ARG_NAME, 0,
 	  "accept no new connections for a group", control_start_drain_group,
-	  NULL },
+	  NULL, false },
 	{ "reload", 0, 0, "read the configuration again", control_start_reload,
-	  NULL },
-	{ "help", 0, 0, "this list", control_start_help, NULL },
+	  NULL, false },
+	{ "help", 0, 0, "this list", control_start_help, NULL, false },
 };
 
 const size_t control_n_commands = ARRAY_SIZE(control_commands);

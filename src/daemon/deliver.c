@@ -616,6 +616,8 @@ void deliver_event(struct groups *gs, uint32_t ri, uint16_t events)
 	}
 	if (events & STACK_EV_ACKED)
 		gs->acked = true;
+	if (events & STACK_EV_DATA)
+		latency_begin(g, rec, blk);
 	if (events & STACK_EV_RESET)
 		blk->app_flags = (uint8_t)((blk->app_flags & APP_INFLIGHT) |
 					   APP_RESET_DUE);

@@ -62,6 +62,7 @@ void groups_init(struct groups *gs, struct stack *st, struct event_base *base,
 		.epoch = hello_epoch(st->header),
 		.random = instance + st->sh->worker,
 	};
+	gs->marks = calloc(st->sh->n_recs, sizeof(*gs->marks));
 	gs->now_us = ops->clock(ops->ctx);
 	gs->tick_at_us = gs->now_us;
 }
@@ -72,6 +73,8 @@ void groups_fini(struct groups *gs)
 		if (gs->by_id[i])
 			group_free(gs->by_id[i], "xtcpd stops");
 	plain_links_fini(&gs->links);
+	free(gs->marks);
+	gs->marks = NULL;
 }
 
 void groups_drain_group(struct groups *gs, uint16_t id)

@@ -10,6 +10,7 @@
  *	deliver.c	from the stack's events to frames
  *	loss.c		what becomes of a lost stream's connections
  *	reply.c		from a backend's frames to calls of the stack
+ *	latency.c	how long requests take
  *	bstream.c	one stream: socket, queues, credit, liveness
  *	hello.c		its first frames: HELLO, ATTACH, ATTACHED
  *	backend.c	dialling out, draining
@@ -29,9 +30,11 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "base/histogram.h"
 #include "daemon/conf.h"
 #include "daemon/counters.h"
 #include "daemon/duty.h"
+#include "daemon/latency.h"
 #include "proto/frame.h"
 #include "proto/stream.h"
 #include "stack/stack.h"
@@ -166,6 +169,7 @@ struct bstream {
 struct backend_stats {
 	uint64_t messages_in, messages_out, bytes_in, bytes_out, redelivered,
 		connects, failures;
+	uint64_t requests, request_us; /* timed, and how long in all */
 };
 
 /* What a backend has when its group's protocol is "stream" (plain.h). */
@@ -240,6 +244,7 @@ struct group {
 	bool sweeping,
 		sweep_again; /* ends of stream to tell anew, see loss.c */
 	uint32_t sweep_at;
+	struct histogram latency; /* of requests, microseconds */
 };
 
 /* How the layer is tied to its surroundings (a worker, or a test). */
@@ -264,6 +269,7 @@ struct groups {
 	struct bstream *dirty, *stalled, *failed;
 	struct groups_ending ending;
 	struct plain_links links;
+	struct latency_mark *marks; /* heap, by block; NULL: no memory */
 	bool room; /* some group's */
 	bool acked; /* transmit buffer was freed: stalled streams may go on */
 };

@@ -37,6 +37,8 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/hello.h \
 	src/daemon/inquiry.c \
 	src/daemon/inquiry.h \
+	src/daemon/latency.c \
+	src/daemon/latency.h \
 	src/daemon/listener.c \
 	src/daemon/listener.h \
 	src/daemon/loss.c \

@@ -186,7 +186,7 @@ static void metrics_on_snapshot(void *arg, struct snapshot *const *snaps,
 
 static void metrics_ask(struct metrics *m, struct metrics_client *client)
 {
-	const struct snapshot_query query = { 0 };
+	const struct snapshot_query query = { .latency = true };
 	struct metrics_ask *ask = calloc(1, sizeof(*ask));
 
 	if (!ask) {

@@ -174,6 +174,8 @@ static const struct metrics_column backend_columns[] = {
 	BACKEND(reconnects, "counter", "streams set up again"),
 	BACKEND(opened, "counter", "connections to the backend made"),
 	BACKEND(failures, "counter", "attempts to connect that failed"),
+	BACKEND(requests, "counter", "requests that were timed"),
+	BACKEND(request_us, "counter", "microseconds that these took in all"),
 };
 
 static void metrics_value(struct metrics_page *p,
@@ -236,6 +238,48 @@ static void metrics_backends(struct metrics_page *p,
 	}
 }
 
+/* Bounds are powers of two: 2^from to 2^to microseconds, 16 us to 67 s. */
+#define METRICS_LE_BITS_MIN 4u
+#define METRICS_LE_BITS_MAX 26u
+
+static void metrics_latency_of(struct metrics_page *p,
+			       const struct snapshot_group *g)
+{
+	const struct histogram *h = g->latency;
+	uint64_t count = histogram_count(h);
+	char text[TOTALS_NAME_BYTES];
+	const char *name = totals_group_name(p->conf, g->id, text);
+
+	for (uint32_t bits = METRICS_LE_BITS_MIN; bits <= METRICS_LE_BITS_MAX;
+	     bits++) {
+		metrics_add(p, "xtcpd_request_seconds_bucket{");
+		metrics_label(p, "group", name);
+		metrics_add(p, ",le=\"%.6f\"} %" PRIu64 "\n",
+			    (double)(UINT64_C(1) << bits) / USEC_PER_SEC,
+			    histogram_below(h, bits));
+	}
+	metrics_add(p, "xtcpd_request_seconds_bucket{");
+	metrics_label(p, "group", name);
+	metrics_add(p, ",le=\"+Inf\"} %" PRIu64 "\n", count);
+	metrics_add(p, "xtcpd_request_seconds_sum{");
+	metrics_label(p, "group", name);
+	metrics_add(p, "} %" PRIu64 ".%06" PRIu64 "\n", h->sum / USEC_PER_SEC,
+		    h->sum % USEC_PER_SEC);
+	metrics_add(p, "xtcpd_request_seconds_count{");
+	metrics_label(p, "group", name);
+	metrics_add(p, "} %" PRIu64 "\n", count);
+}
+
+static void metrics_latency(struct metrics_page *p)
+{
+	metrics_head(p, "request_seconds", "histogram",
+		     "from a request's first bytes to the application's "
+		     "acknowledgement");
+	for (uint32_t i = 0; i < p->t->n_groups; i++)
+		if (p->t->groups[i].latency)
+			metrics_latency_of(p, &p->t->groups[i]);
+}
+
 static void metrics_columns(struct metrics_page *p,
 			    const struct metrics_column *columns, size_t n,
 			    void (*rows)(struct metrics_page *p,
@@ -263,6 +307,7 @@ int metrics_print(struct evbuffer *out, const struct workers_view *view,
 	metrics_memory(&page);
 	metrics_columns(&page, group_columns, ARRAY_SIZE(group_columns),
 			metrics_groups);
+	metrics_latency(&page);
 	metrics_columns(&page, pool_columns, ARRAY_SIZE(pool_columns),
 			metrics_pools);
 	metrics_columns(&page, backend_columns, ARRAY_SIZE(backend_columns),

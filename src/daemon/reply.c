@@ -204,6 +204,16 @@ static void reply_note_limit(const struct reply *r)
 	blk->app_granted_lo = (uint32_t)limit;
 }
 
+/* Bytes of the client's were acknowledged that were not before. */
+static void reply_acknowledged(const struct reply *r)
+{
+	struct blk *blk = groups_blk(r->gs, r->rec);
+
+	backend_is_useful(r->s->backend);
+	if (blk)
+		latency_end(r->g, r->rec, blk, r->s->backend);
+}
+
 /* Payload from done on, with the acknowledgement; done: bytes of it taken. */
 static int reply_data(const struct reply *r, uint32_t done)
 {
@@ -216,7 +226,7 @@ static int reply_data(const struct reply *r, uint32_t done)
 		return reply_ignore(r, WC_frame_ackd_beyond, -EINVAL,
 				    "ackd is beyond what was delivered");
 	if (r->rec->rcv_off != acked)
-		backend_is_useful(r->s->backend);
+		reply_acknowledged(r);
 	if (n < 0) {
 		reply_settle(r);
 		return reply_ignore(r, WC_frame_bad_state, (int)n,

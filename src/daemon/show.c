@@ -196,6 +196,30 @@ static void show_group_settings(struct json_object *obj,
 	show_number(obj, "max_connections", g->max_connections);
 }
 
+/* {"requests": ..., "p50_us": ..., "buckets": [[bound, how many], ...]} */
+static void show_latency(struct json_object *obj, const struct histogram *h)
+{
+	struct json_object *inner = show_inside(obj, "latency");
+	struct json_object *list = json_object_new_array(), *one;
+
+	show_number(inner, "requests", histogram_count(h));
+	show_number(inner, "sum_us", h->sum);
+	show_number(inner, "p50_us", histogram_quantile(h, 500));
+	show_number(inner, "p90_us", histogram_quantile(h, 900));
+	show_number(inner, "p99_us", histogram_quantile(h, 990));
+	for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+		if (h->counts[i] == 0)
+			continue;
+		one = json_object_new_array();
+		json_object_array_add(one, json_object_new_int64((
+						   int64_t)histogram_bound(i)));
+		json_object_array_add(
+			one, json_object_new_int64((int64_t)h->counts[i]));
+		json_object_array_add(list, one);
+	}
+	json_object_object_add(inner, "buckets", list);
+}
+
 static struct json_object *show_group(const struct conf *conf,
 				      const struct snapshot_group *g)
 {
@@ -214,6 +238,8 @@ static struct json_object *show_group(const struct conf *conf,
 	show_both_ways(obj, "messages", g->messages_in, g->messages_out);
 	show_both_ways(obj, "bytes", g->bytes_in, g->bytes_out);
 	show_number(obj, "waiting", g->waiting);
+	if (g->latency)
+		show_latency(obj, g->latency);
 	return obj;
 }
 
@@ -249,6 +275,8 @@ static struct json_object *show_backend(const struct conf *conf,
 	show_number(obj, "reconnects", b->reconnects);
 	show_number(obj, "connects", b->opened);
 	show_number(obj, "failures", b->failures);
+	show_number(obj, "requests", b->requests);
+	show_number(obj, "request_us", b->request_us);
 	return obj;
 }
 

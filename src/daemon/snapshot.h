@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "arena/layout.h"
+#include "base/histogram.h"
 #include "daemon/conf.h"
 #include "daemon/duty.h"
 
@@ -44,6 +45,8 @@ struct snapshot_group {
 	uint64_t accepted, refused, messages_in, messages_out, bytes_in,
 		bytes_out;
 	uint64_t waiting; /* connections whose data waits for a backend */
+	/* from request to reply, microseconds; NULL unless asked for */
+	const struct histogram *latency;
 };
 
 struct snapshot_pool {
@@ -71,6 +74,7 @@ struct snapshot_backend {
 	uint64_t reconnects;
 	uint64_t opened,
 		failures; /* attempts to connect that went well, or not */
+	uint64_t requests, request_us; /* timed, and how long in all */
 };
 
 struct snapshot_memory {
@@ -87,6 +91,7 @@ struct snapshot {
 	uint32_t n_counters;
 	struct snapshot_group *groups;
 	uint32_t n_groups;
+	struct histogram *latency; /* only when asked for: the groups' */
 	struct snapshot_pool *pools; /* by pool index */
 	uint32_t n_pools;
 	struct snapshot_backend *backends;
@@ -104,6 +109,7 @@ struct snapshot_query {
 	uint16_t group; /* 0: every group */
 	char state[16]; /* "": every state */
 	uint32_t limit; /* at most so many per worker */
+	bool latency; /* of the groups */
 };
 
 /* name and help of counter i; NULL when i is past the last. */

@@ -16,6 +16,7 @@ void snapshot_free(struct snapshot *snap)
 		return;
 	free(snap->counters);
 	free(snap->groups);
+	free(snap->latency);
 	free(snap->pools);
 	free(snap->backends);
 	free(snap->conns);
@@ -116,6 +117,8 @@ static void snapshot_backend(const struct backend *b,
 		.reconnects = b->stats.connects > 0 ? b->stats.connects - 1 : 0,
 		.opened = b->stats.connects,
 		.failures = b->stats.failures,
+		.requests = b->stats.requests,
+		.request_us = b->stats.request_us,
 	};
 	if (b->group->protocol == CONF_PROTOCOL_STREAM)
 		snapshot_plain(b, ret_backend);
@@ -148,6 +151,18 @@ static bool snapshot_groups(const struct groups *gs, struct snapshot *snap)
 		for (b = gs->by_id[id]->backends; b; b = b->next)
 			snapshot_backend(b,
 					 &snap->backends[snap->n_backends++]);
+	}
+	return true;
+}
+
+static bool snapshot_latency(const struct groups *gs, struct snapshot *snap)
+{
+	snap->latency = calloc(snap->n_groups + 1, sizeof(*snap->latency));
+	if (!snap->latency)
+		return false;
+	for (uint32_t i = 0; i < snap->n_groups; i++) {
+		snap->latency[i] = gs->by_id[snap->groups[i].id]->latency;
+		snap->groups[i].latency = &snap->latency[i];
 	}
 	return true;
 }
@@ -273,6 +288,7 @@ struct snapshot *snapshot_take(const struct groups *gs,
 	if (!snap)
 		return NULL;
 	if (snapshot_totals(gs, snap) && snapshot_groups(gs, snap) &&
+	    (!query->latency || snapshot_latency(gs, snap)) &&
 	    snapshot_pools(gs, snap) && snapshot_conns(gs, query, snap))
 		return snap;
 	snapshot_free(snap);

@@ -20,6 +20,7 @@ static int totals_alloc(struct totals *t, struct snapshot *const *snaps,
 			uint32_t n_workers)
 {
 	uint32_t counters = 0, groups = 0, pools = 0, backends = 0;
+	bool latency = false;
 
 	for (uint32_t i = 0; i < n_workers; i++) {
 		if (!snaps[i])
@@ -27,6 +28,7 @@ static int totals_alloc(struct totals *t, struct snapshot *const *snaps,
 		counters = max_u32(counters, snaps[i]->n_counters);
 		pools = max_u32(pools, snaps[i]->n_pools);
 		groups += snaps[i]->n_groups;
+		latency |= snaps[i]->latency != NULL;
 		backends += snaps[i]->n_backends;
 	}
 	/* one more each, so that none is an allocation of nothing */
@@ -34,10 +36,13 @@ static int totals_alloc(struct totals *t, struct snapshot *const *snaps,
 	t->groups = calloc(groups + 1, sizeof(*t->groups));
 	t->pools = calloc(pools + 1, sizeof(*t->pools));
 	t->backends = calloc(backends + 1, sizeof(*t->backends));
+	t->latency = latency ? calloc(groups + 1, sizeof(*t->latency)) : NULL;
 	t->n_counters = counters;
 	t->n_pools = pools;
-	return t->counters && t->groups && t->pools && t->backends ? 0
-								   : -ENOMEM;
+	return t->counters && t->groups && t->pools && t->backends &&
+			       (t->latency || !latency)
+		       ? 0
+		       : -ENOMEM;
 }
 
 static void totals_add_group(struct totals *t, const struct snapshot_group *one)
@@ -48,9 +53,18 @@ static void totals_add_group(struct totals *t, const struct snapshot_group *one)
 		if (t->groups[i].id == one->id)
 			g = &t->groups[i];
 	if (!g) {
-		t->groups[t->n_groups++] = *one;
+		g = &t->groups[t->n_groups];
+		*g = *one;
+		if (one->latency) {
+			t->latency[t->n_groups] = *one->latency;
+			g->latency = &t->latency[t->n_groups];
+		}
+		t->n_groups++;
 		return;
 	}
+	if (g->latency && one->latency)
+		histogram_merge(&t->latency[g->latency - t->latency],
+				one->latency);
 	g->connections += one->connections;
 	g->half_open += one->half_open;
 	g->accepted += one->accepted;
@@ -97,6 +111,8 @@ static void totals_add_backend(struct totals *t,
 	b->reconnects += one->reconnects;
 	b->opened += one->opened;
 	b->failures += one->failures;
+	b->requests += one->requests;
+	b->request_us += one->request_us;
 }
 
 static void totals_add(struct totals *t, const struct snapshot *s)
@@ -163,6 +179,7 @@ void totals_fini(struct totals *t)
 {
 	free(t->counters);
 	free(t->groups);
+	free(t->latency);
 	free(t->pools);
 	free(t->backends);
 	*t = (struct totals){ 0 };

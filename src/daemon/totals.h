@@ -26,6 +26,7 @@ struct totals {
 	uint32_t n_counters;
 	struct snapshot_group *groups; /* by id, ascending */
 	uint32_t n_groups;
+	struct histogram *latency; /* theirs, when the snapshots have it */
 	struct totals_pool *pools; /* by index */
 	uint32_t n_pools;
 	/* by group; the address is "" for one that dialled in */

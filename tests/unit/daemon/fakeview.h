@@ -85,7 +85,9 @@ static inline void fake_fill(struct snapshot *s, uint32_t worker,
 					      .state = "up",
 					      .streams_up = 1,
 					      .streams_wanted = 2,
-					      .inflight = 3 };
+					      .inflight = 3,
+					      .requests = 10,
+					      .request_us = 5000 };
 	if (worker == 0)
 		backend->state = "connecting";
 	for (uint32_t i = 0; i < FAKE_CONNS; i++) {
@@ -120,6 +122,18 @@ static inline void fake_select(struct snapshot *s,
 	}
 }
 
+/* 100 requests of 1 ms; worker 1 has one of a second, too. */
+static inline void fake_latency(struct snapshot *s, struct histogram *h)
+{
+	*h = (struct histogram){ 0 };
+	for (int i = 0; i < 100; i++)
+		histogram_add(h, 1000);
+	if (s->worker == 1)
+		histogram_add(h, 1000000);
+	s->latency = h;
+	s->groups[0].latency = h;
+}
+
 static inline void fake_answer(struct fake_view *f,
 			       const struct fake_pending *p)
 {
@@ -128,6 +142,7 @@ static inline void fake_answer(struct fake_view *f,
 	struct snapshot_pool pools[FAKE_WORKERS][3];
 	struct snapshot_backend backends[FAKE_WORKERS];
 	struct snapshot_conn conns[FAKE_WORKERS][FAKE_CONNS];
+	struct histogram latency[FAKE_WORKERS];
 	struct snapshot snaps[FAKE_WORKERS], *at[FAKE_WORKERS];
 
 	if (p->outcome) {
@@ -138,6 +153,8 @@ static inline void fake_answer(struct fake_view *f,
 		fake_fill(&snaps[i], i, counters[i], &groups[i], pools[i],
 			  &backends[i], conns[i]);
 		fake_select(&snaps[i], &p->query);
+		if (p->query.latency)
+			fake_latency(&snaps[i], &latency[i]);
 		at[i] = f->silent && i == 1 ? NULL : &snaps[i];
 	}
 	p->snapshots(p->arg, at, FAKE_WORKERS);

@@ -62,7 +62,7 @@ END_TEST
 START_TEST(test_control_groups_pools_and_backends_are_added_up_by_name)
 {
 	struct json_object *r = result_of("{\"command\": \"show groups\"}"),
-			   *one;
+			   *one, *latency;
 
 	ck_assert_uint_eq(json_object_array_length(r), 1);
 	one = json_object_array_get_idx(r, 0);
@@ -72,6 +72,16 @@ START_TEST(test_control_groups_pools_and_backends_are_added_up_by_name)
 	ck_assert_int_eq(number(one, "priority"), -1);
 	ck_assert_int_eq(number(one, "connections"), 100);
 	ck_assert_int_eq(number(one, "messages.in"), 14);
+	ck_assert_int_eq(number(one, "latency.requests"), 201);
+	ck_assert_int_eq(number(one, "latency.sum_us"), 1200000);
+	ck_assert_int_ge(number(one, "latency.p50_us"), 960);
+	ck_assert_int_lt(number(one, "latency.p50_us"), 1024);
+	ck_assert_int_lt(number(one, "latency.p99_us"), 1024);
+	ck_assert(json_object_object_get_ex(one, "latency", &latency));
+	ck_assert(json_object_object_get_ex(latency, "buckets", &latency));
+	ck_assert_str_eq(json_object_to_json_string_ext(latency,
+							JSON_C_TO_STRING_PLAIN),
+			 "[[960,200],[983040,1]]");
 	json_object_put(r);
 
 	r = result_of("{\"command\": \"show pools\"}");

@@ -134,6 +134,22 @@ START_TEST(test_metrics_page_has_gauges_and_labels)
 }
 END_TEST
 
+START_TEST(test_metrics_page_has_histograms)
+{
+	get(GET);
+	has("# TYPE xtcpd_request_seconds histogram");
+	has("xtcpd_request_seconds_bucket{group=\"im\",le=\"0.000016\"} 0");
+	has("xtcpd_request_seconds_bucket{group=\"im\",le=\"0.000512\"} 0");
+	has("xtcpd_request_seconds_bucket{group=\"im\",le=\"0.001024\"} 200");
+	has("xtcpd_request_seconds_bucket{group=\"im\",le=\"0.524288\"} 200");
+	has("xtcpd_request_seconds_bucket{group=\"im\",le=\"1.048576\"} 201");
+	has("xtcpd_request_seconds_bucket{group=\"im\",le=\"+Inf\"} 201");
+	has("xtcpd_request_seconds_sum{group=\"im\"} 1.200000");
+	has("xtcpd_request_seconds_count{group=\"im\"} 201");
+	has("xtcpd_backend_request_us{group=\"im\",backend=\"b\\\"1\"} 10000");
+}
+END_TEST
+
 /* The exposition format: each sample's metric was typed before, once. */
 START_TEST(test_metrics_page_is_well_formed)
 {
@@ -152,10 +168,14 @@ START_TEST(test_metrics_page_is_well_formed)
 		samples++;
 		snprintf(name, sizeof(name), "%.*s", (int)strcspn(at, "{ "),
 			 at);
+		/* those of a histogram have an ending more */
+		if (strstr(name, "_seconds_") &&
+		    strncmp(name, typed, strlen(typed)) == 0)
+			name[strlen(typed)] = '\0';
 		ck_assert_str_eq(name, typed);
 		at = strrchr(at, ' ');
 		ck_assert_ptr_nonnull(at);
-		strtoull(at + 1, &at, 10);
+		strtod(at + 1, &at);
 		ck_assert_int_eq(*at, '\0');
 	}
 	ck_assert_int_gt(types, 100);
@@ -333,6 +353,7 @@ UNIT_MAIN("daemon/metrics",
 	  UNIT_CASE("page", setup, teardown,
 		    test_metrics_page_has_each_counter_with_help_and_type,
 		    test_metrics_page_has_gauges_and_labels,
+		    test_metrics_page_has_histograms,
 		    test_metrics_page_is_well_formed),
 	  UNIT_CASE("http", setup, teardown,
 		    test_metrics_other_paths_and_methods_are_refused,

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * latency - how long requests take, from the client's bytes to the
+ * application's acknowledgement, which its reply carries.
+ *
+ * One request of a connection is timed at a time: from the turn in which bytes
+ * of the client came while none was timed, until all that had come by then is
+ * acknowledged. So each time is that of a whole request, also of one of many
+ * segments; of pipelined requests some are not timed. Waiting for a backend,
+ * and being delivered again after one was lost, count. A request in hand when
+ * xtcpd died is not timed by the next process.
+ *
+ * Times are differences of the turns' clock, in microseconds: nothing is asked
+ * of the kernel. A mark per block is the process's own memory, so neither
+ * record nor block grow.
+ */
+#ifndef XTCP_DAEMON_LATENCY_H
+#define XTCP_DAEMON_LATENCY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "arena/layout.h"
+#include "base/seq.h"
+
+struct backend;
+struct group;
+
+/* Of a block whose app_timed is set: the request that is timed. */
+struct latency_mark {
+	uint32_t since; /* low bits of the time; 0: not known */
+	uint32_t upto; /* sequence number after its last byte */
+};
+
+/* Bytes of the client came, and are in the block. */
+void latency_begin(struct group *g, const struct rec *rec, struct blk *blk);
+
+/* The application acknowledged some, at the backend's word: is it all? */
+void latency_end(struct group *g, const struct rec *rec, struct blk *blk,
+		 struct backend *b);
+
+#endif
