@@ -163,6 +163,11 @@ tests_unit_stack_test_parse_SOURCES = tests/unit/stack/test_parse.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_stack_test_parse_LDADD = $(unit_stack)
 
+unit_tests += tests/unit/stack/test_detail
+tests_unit_stack_test_detail_SOURCES = tests/unit/stack/test_detail.c \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_stack_test_detail_LDADD = $(unit_stack)
+
 unit_tests += tests/unit/stack/test_frag
 tests_unit_stack_test_frag_SOURCES = tests/unit/stack/test_frag.c \
 	tests/unit/stack/cut.h tests/unit/stack/rig.c tests/unit/stack/rig.h

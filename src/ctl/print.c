@@ -95,7 +95,7 @@ static void print_cell(char *cell, struct json_object *value,
 		return;
 	}
 	n = json_object_get_int64(value);
-	switch (format) {
+	switch ((unsigned int)format & ~(unsigned int)PRINT_OPTIONAL) {
 	case PRINT_TEXT:
 		if (json_object_is_type(value, json_type_array)) {
 			print_list(cell, value);
@@ -115,6 +115,10 @@ static void print_cell(char *cell, struct json_object *value,
 	case PRINT_US:
 		snprintf(cell, PRINT_CELL_BYTES, "%" PRId64 ".%03" PRId64 " ms",
 			 n / 1000, n % 1000);
+		break;
+	case PRINT_AGO:
+		print_duration(cell, n < 0 ? 0 : (uint64_t)n);
+		strcat(cell, " ago");
 		break;
 	case PRINT_FLAG:
 		snprintf(cell, PRINT_CELL_BYTES, "%s",
@@ -177,6 +181,13 @@ void print_table(FILE *out, struct json_object *list,
 	}
 }
 
+static bool print_is_shown(struct json_object *obj,
+			   const struct print_field *field)
+{
+	return !(field->format & PRINT_OPTIONAL) ||
+	       print_find(obj, field->path);
+}
+
 void print_object(FILE *out, struct json_object *obj,
 		  const struct print_field *fields, size_t n)
 {
@@ -184,8 +195,11 @@ void print_object(FILE *out, struct json_object *obj,
 	size_t width = 0;
 
 	for (size_t f = 0; f < n; f++)
-		width = max_size(width, strlen(fields[f].heading));
+		if (print_is_shown(obj, &fields[f]))
+			width = max_size(width, strlen(fields[f].heading));
 	for (size_t f = 0; f < n; f++) {
+		if (!print_is_shown(obj, &fields[f]))
+			continue;
 		print_cell(cell, print_find(obj, fields[f].path),
 			   fields[f].format);
 		fprintf(out, "%-*s  %s\n", (int)width, fields[f].heading, cell);

@@ -19,7 +19,10 @@ enum print_format {
 	PRINT_BYTES, /* 1.5 MiB */
 	PRINT_MS, /* 1d 2h, 3.500 s */
 	PRINT_US, /* 1.250 ms */
+	PRINT_AGO, /* 3.500 s ago; milliseconds */
 	PRINT_FLAG, /* yes, no */
+	/* besides, of an object: without a value there is no line, either */
+	PRINT_OPTIONAL = 1 << 8,
 };
 
 struct print_field {

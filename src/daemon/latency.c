@@ -13,6 +13,14 @@
 #define LATENCY_HIGH_VALID 0x8000u
 #define LATENCY_TIME_MASK ((UINT64_C(1) << 47) - 1)
 
+static uint64_t latency_since_us(const struct groups *gs,
+				 const struct latency_mark *mark,
+				 const struct blk *blk)
+{
+	return (gs->now_us - ((uint64_t)blk->app_timed << 32) - mark->since) &
+	       LATENCY_TIME_MASK;
+}
+
 void latency_begin(struct group *g, const struct rec *rec, struct blk *blk)
 {
 	struct latency_mark *mark;
@@ -40,12 +48,21 @@ void latency_end(struct group *g, const struct rec *rec, struct blk *blk,
 	mark = &g->gs->marks[rec->block];
 	if (!mark->since || seq_lt(blk->rcv_app, mark->upto))
 		return;
-	took_us = (g->gs->now_us - ((uint64_t)blk->app_timed << 32) -
-		   mark->since) &
-		  LATENCY_TIME_MASK;
+	took_us = latency_since_us(g->gs, mark, blk);
 	mark->since = 0;
 	blk->app_timed = 0;
 	histogram_add(&g->latency, took_us);
 	b->stats.requests++;
 	b->stats.request_us += took_us;
+}
+
+uint64_t latency_so_far_us(const struct groups *gs, const struct rec *rec,
+			   const struct blk *blk)
+{
+	const struct latency_mark *mark;
+
+	if (!gs->marks || !blk->app_timed)
+		return 0;
+	mark = &gs->marks[rec->block];
+	return mark->since ? latency_since_us(gs, mark, blk) : 0;
 }

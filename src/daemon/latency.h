@@ -25,6 +25,7 @@
 
 struct backend;
 struct group;
+struct groups;
 
 /* Of a block whose app_timed is set: the request that is timed. */
 struct latency_mark {
@@ -38,5 +39,9 @@ void latency_begin(struct group *g, const struct rec *rec, struct blk *blk);
 /* The application acknowledged some, at the backend's word: is it all? */
 void latency_end(struct group *g, const struct rec *rec, struct blk *blk,
 		 struct backend *b);
+
+/* How long what is timed has taken up to now, microseconds; 0: nothing is. */
+uint64_t latency_so_far_us(const struct groups *gs, const struct rec *rec,
+			   const struct blk *blk);
 
 #endif

@@ -124,6 +124,8 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/pcap.h \
 	src/daemon/show.c \
 	src/daemon/show.h \
+	src/daemon/show_conn.c \
+	src/daemon/show_json.h \
 	src/daemon/supervise.c \
 	src/daemon/supervise.h \
 	src/daemon/supervise_program.c \

@@ -8,45 +8,14 @@
  */
 #include "daemon/show.h"
 
-#include <arpa/inet.h>
-#include <inttypes.h>
-#include <stdio.h>
-
 #include "base/bytes.h"
 #include "daemon/budget.h"
 #include "daemon/conf_load.h"
+#include "daemon/show_json.h"
 
 #ifndef PACKAGE_VERSION
 #define PACKAGE_VERSION "unknown"
 #endif
-
-static void show_number(struct json_object *obj, const char *key,
-			uint64_t value)
-{
-	int64_t v = value > INT64_MAX ? INT64_MAX : (int64_t)value;
-
-	json_object_object_add(obj, key, json_object_new_int64(v));
-}
-
-static void show_text(struct json_object *obj, const char *key,
-		      const char *value)
-{
-	json_object_object_add(obj, key, json_object_new_string(value));
-}
-
-static void show_bool(struct json_object *obj, const char *key, bool value)
-{
-	json_object_object_add(obj, key, json_object_new_boolean(value));
-}
-
-/* A new object, at key of obj. */
-static struct json_object *show_inside(struct json_object *obj, const char *key)
-{
-	struct json_object *inner = json_object_new_object();
-
-	json_object_object_add(obj, key, inner);
-	return inner;
-}
 
 /* {"in": in, "out": out} */
 static void show_both_ways(struct json_object *obj, const char *key,
@@ -370,61 +339,5 @@ struct json_object *show_counters(const struct show_input *in)
 	for (size_t i = 0; i < in->n_own_counters; i++)
 		show_number(obj, in->own_counters[i].name,
 			    in->own_counters[i].value);
-	return obj;
-}
-
-/* "192.0.2.10:5222" or "[2001:db8::10]:5222" */
-static void show_endpoint(struct json_object *obj, const char *key,
-			  const struct conf_ip *ip, uint16_t port)
-{
-	bool v6 = ip->family == 6;
-	char host[INET6_ADDRSTRLEN] = "?";
-	char text[INET6_ADDRSTRLEN + sizeof("[]:65535")];
-
-	inet_ntop(v6 ? AF_INET6 : AF_INET, ip->bytes, host, sizeof(host));
-	snprintf(text, sizeof(text), "%s%s%s:%u", v6 ? "[" : "", host,
-		 v6 ? "]" : "", port);
-	show_text(obj, key, text);
-}
-
-static void show_conn_more(struct json_object *obj,
-			   const struct snapshot_conn *c)
-{
-	show_number(obj, "rcv_acked", c->rcv_acked);
-	show_number(obj, "snd_acked", c->snd_acked);
-	show_number(obj, "snd_wnd", c->snd_wnd);
-	show_number(obj, "rcv_wnd", c->rcv_wnd);
-	show_number(obj, "cwnd", c->cwnd);
-	show_number(obj, "ssthresh", c->ssthresh);
-	show_number(obj, "mss", c->mss);
-	show_number(obj, "srtt_us", c->srtt_us);
-	show_number(obj, "rttvar_us", c->rttvar_us);
-	show_number(obj, "rto_us", c->rto_us);
-	show_number(obj, "retransmits", c->retransmits);
-	show_bool(obj, "wscale", c->wscale);
-	show_bool(obj, "timestamps", c->timestamps);
-	show_bool(obj, "sack", c->sack);
-}
-
-struct json_object *show_conn(const struct conf *conf,
-			      const struct snapshot_conn *c, bool all)
-{
-	struct json_object *obj = json_object_new_object();
-	char text[TOTALS_NAME_BYTES], id[sizeof("0123456789abcdef")];
-
-	/* text: a script's number may have no more than 53 bits */
-	snprintf(id, sizeof(id), "%016" PRIx64, c->id);
-	show_text(obj, "id", id);
-	show_text(obj, "group", totals_group_name(conf, c->group, text));
-	show_text(obj, "state", c->state);
-	show_endpoint(obj, "remote", &c->remote, c->remote_port);
-	show_endpoint(obj, "local", &c->local, c->local_port);
-	show_bool(obj, "active", c->active);
-	show_number(obj, "rcv_held_bytes", c->rcv_held_bytes);
-	show_number(obj, "snd_queued_bytes", c->snd_queued_bytes);
-	show_number(obj, "idle_ms", c->idle_ms);
-	show_text(obj, "backend", c->backend);
-	if (all)
-		show_conn_more(obj, c);
 	return obj;
 }

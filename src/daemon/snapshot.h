@@ -19,6 +19,7 @@
 #include "base/histogram.h"
 #include "daemon/conf.h"
 #include "daemon/duty.h"
+#include "stack/detail.h"
 
 struct snapshot_conn {
 	uint64_t id;
@@ -37,6 +38,17 @@ struct snapshot_conn {
 	uint32_t idle_ms;
 	bool wscale, timestamps, sack;
 	char backend[CONF_NAME_MAX]; /* "" : none yet */
+	const struct snapshot_detail *detail; /* NULL: of a list */
+};
+
+/* What there is to say of one connection, when it is asked for alone. */
+struct snapshot_detail {
+	struct stack_conn_detail stack;
+	uint64_t request_ago_us; /* what is timed came; 0: none is */
+	bool told; /* its backend knows of it */
+	bool inflight; /* requests are with the backend */
+	const char *waits; /* static text: what for; NULL: it does not */
+	uint32_t credit_bytes; /* how much more the backend may send */
 };
 
 struct snapshot_group {
@@ -98,6 +110,7 @@ struct snapshot {
 	uint32_t n_backends;
 	struct snapshot_conn *conns; /* only when asked for */
 	uint32_t n_conns;
+	struct snapshot_detail *detail; /* of the one that was asked for */
 };
 
 void snapshot_free(struct snapshot *snap);

@@ -20,6 +20,7 @@ void snapshot_free(struct snapshot *snap)
 	free(snap->pools);
 	free(snap->backends);
 	free(snap->conns);
+	free(snap->detail);
 	free(snap);
 }
 
@@ -259,6 +260,34 @@ static void snapshot_conn(const struct groups *gs, uint32_t ri,
 		memcpy(ret_conn->backend, b->name, sizeof(ret_conn->backend));
 }
 
+static void snapshot_detail(const struct groups *gs, uint32_t ri,
+			    struct snapshot_detail *ret_detail)
+{
+	static const char *const lists[] = {
+		[APP_LIST_GROUP] = "any backend",
+		[APP_LIST_STREAM] = "its backend",
+		[APP_LIST_TURN] = "its turn (max-inflight)",
+	};
+	const struct rec *rec = &gs->st->sh->recs[ri];
+	const struct blk *blk = groups_blk(gs, rec);
+	uint64_t granted;
+
+	*ret_detail = (struct snapshot_detail){ .told = rec->flags & REC_TOLD };
+	stack_conn_detail(gs->st, ri, gs->now_us, &ret_detail->stack);
+	if (!blk)
+		return;
+	ret_detail->inflight = blk->app_flags & APP_INFLIGHT;
+	if (blk->app_list < ARRAY_SIZE(lists))
+		ret_detail->waits = lists[blk->app_list];
+	ret_detail->request_ago_us = latency_so_far_us(gs, rec, blk);
+	granted = (uint64_t)blk->app_granted_hi << 32 | blk->app_granted_lo;
+	if (granted == 0)
+		granted = frame_send_limit(rec->snd_off, CONN_HALF_BYTES);
+	if (granted > rec->snd_off)
+		ret_detail->credit_bytes =
+			(uint32_t)min_u64(granted - rec->snd_off, UINT32_MAX);
+}
+
 static bool snapshot_conns(const struct groups *gs,
 			   const struct snapshot_query *query,
 			   struct snapshot *snap)
@@ -272,11 +301,21 @@ static bool snapshot_conns(const struct groups *gs,
 	snap->conns = calloc((size_t)limit + 1, sizeof(*snap->conns));
 	if (!snap->conns)
 		return false;
+	if (query->conn_id) {
+		snap->detail = calloc(1, sizeof(*snap->detail));
+		if (!snap->detail)
+			return false;
+	}
 	for (uint32_t ri = bitmap_next_used(map, 0);
 	     ri != BITMAP_NONE && snap->n_conns < limit;
 	     ri = bitmap_next_used(map, ri + 1))
-		if (snapshot_wants(gs, query, ri))
-			snapshot_conn(gs, ri, &snap->conns[snap->n_conns++]);
+		if (snapshot_wants(gs, query, ri)) {
+			snapshot_conn(gs, ri, &snap->conns[snap->n_conns]);
+			snap->conns[snap->n_conns].detail = snap->detail;
+			if (snap->detail)
+				snapshot_detail(gs, ri, snap->detail);
+			snap->n_conns++;
+		}
 	return true;
 }
 

@@ -17,6 +17,8 @@ src_stack_libstack_la_SOURCES = \
 	src/stack/cookie.c \
 	src/stack/cookie.h \
 	src/stack/counters.h \
+	src/stack/detail.c \
+	src/stack/detail.h \
 	src/stack/frag.c \
 	src/stack/frag.h \
 	src/stack/icmp.c \
