@@ -237,6 +237,11 @@ tests_unit_proto_test_stream_LDADD = $(unit_proto)
 unit_tests += tests/unit/proto/test_vectors
 tests_unit_proto_test_vectors_LDADD = $(unit_proto)
 
+# --- ctl
+
+unit_tests += tests/unit/ctl/test_top
+tests_unit_ctl_test_top_LDADD = $(ctl_libs) $(CHECK_LIBS)
+
 # --- daemon
 
 unit_tests += tests/unit/daemon/test_attach

@@ -10,57 +10,60 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "proto/control.h"
 
-/* The daemon waits a second for its workers; a large list takes longer. */
-#define CLIENT_TIMEOUT_S 30
+struct client {
+	int fd;
+	struct control_reader reader;
+};
 
-static void client_explain(const char *path, int err)
+void client_explain(const char *path, int err, char *text, size_t size)
 {
 	switch (err) {
 	case -ENOENT:
 	case -ECONNREFUSED:
-		fprintf(stderr,
-			"xtcpctl: no xtcpd answers at %s: start it, or name its control "
-			"socket with -s\n",
+		snprintf(
+			text, size,
+			"no xtcpd answers at %s: start it, or name its control "
+			"socket with -s",
 			path);
 		break;
 	case -EACCES:
 	case -EPERM:
-		fprintf(stderr,
-			"xtcpctl: no permission for %s: run as root, or as a member of "
-			"the socket's group\n",
-			path);
+		snprintf(text, size,
+			 "no permission for %s: run as root, or as a member of "
+			 "the socket's group",
+			 path);
 		break;
 	case -EAGAIN:
 	case -ETIMEDOUT:
-		fprintf(stderr,
-			"xtcpctl: xtcpd at %s does not answer: is it stopped?\n",
-			path);
+		snprintf(text, size,
+			 "xtcpd at %s does not answer: is it stopped?", path);
 		break;
 	case -EPIPE:
 	case -ECONNRESET:
-		fprintf(stderr,
-			"xtcpctl: %s was closed before the answer: did xtcpd end? "
-			"See its log\n",
-			path);
+		snprintf(text, size,
+			 "%s was closed before the answer: did xtcpd end? "
+			 "See its log",
+			 path);
 		break;
 	case -EBADMSG:
 	case -EMSGSIZE:
-		fprintf(stderr,
-			"xtcpctl: what listens at %s does not answer as xtcpd does\n",
-			path);
+		snprintf(text, size,
+			 "what listens at %s does not answer as xtcpd does",
+			 path);
 		break;
 	default:
-		fprintf(stderr, "xtcpctl: %s: %s\n", path, strerror(-err));
+		snprintf(text, size, "%s: %s", path, strerror(-err));
 		break;
 	}
 }
 
 /* A connected socket or a negative errno. */
-static int client_connect(const char *path)
+static int client_connect(const char *path, unsigned int timeout_s)
 {
-	const struct timeval timeout = { .tv_sec = CLIENT_TIMEOUT_S };
+	const struct timeval timeout = { .tv_sec = timeout_s };
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	int fd, err;
 
@@ -82,6 +85,34 @@ static int client_connect(const char *path)
 	return fd;
 }
 
+int client_open(struct client **ret_client, const char *path,
+		unsigned int timeout_s)
+{
+	struct client *c = calloc(1, sizeof(*c));
+	int err;
+
+	if (!c)
+		return -ENOMEM;
+	c->fd = client_connect(path, timeout_s);
+	if (c->fd < 0) {
+		err = c->fd;
+		free(c);
+		return err;
+	}
+	control_reader_init(&c->reader, CONTROL_REPLY_MAX);
+	*ret_client = c;
+	return 0;
+}
+
+void client_close(struct client *c)
+{
+	if (!c)
+		return;
+	control_reader_fini(&c->reader);
+	close(c->fd);
+	free(c);
+}
+
 static int client_send(int fd, const char *text, size_t len)
 {
 	ssize_t n;
@@ -99,60 +130,82 @@ static int client_send(int fd, const char *text, size_t len)
 	return 0;
 }
 
-static int client_receive(int fd, struct json_object **ret_reply)
+static int client_receive(struct client *c, struct json_object **ret_reply)
 {
 	static char part[65536];
-	struct control_reader reader;
 	ssize_t n;
 	int rc;
 
-	control_reader_init(&reader, CONTROL_REPLY_MAX);
 	for (;;) {
-		rc = control_reader_next(&reader, ret_reply);
+		rc = control_reader_next(&c->reader, ret_reply);
 		if (rc != 0)
-			break;
-		n = recv(fd, part, sizeof(part), 0);
+			return rc < 0 ? rc : 0;
+		n = recv(c->fd, part, sizeof(part), 0);
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n <= 0) {
-			rc = n < 0 ? -errno : -EPIPE;
-			break;
-		}
-		rc = control_reader_feed(&reader, part, (size_t)n);
+		if (n <= 0)
+			return n < 0 ? -errno : -EPIPE;
+		rc = control_reader_feed(&c->reader, part, (size_t)n);
 		if (rc < 0)
-			break;
+			return rc;
 	}
-	control_reader_fini(&reader);
-	return rc < 0 ? rc : 0;
 }
 
-static int client_talk(const char *path, struct json_object *request,
-		       struct json_object **ret_reply)
+int client_call(struct client *c, const char *command, struct json_object *args,
+		struct json_object **ret_reply)
 {
+	struct json_object *request = control_request_new(command, args);
+	char *line = NULL;
 	size_t len;
-	char *line = control_encode(request, &len);
-	int fd, rc;
+	int rc = -ENOMEM;
 
-	if (!line)
-		return -ENOMEM;
-	fd = client_connect(path);
-	rc = fd < 0 ? fd : client_send(fd, line, len);
+	if (request)
+		line = control_encode(request, &len);
+	if (line)
+		rc = client_send(c->fd, line, len);
 	if (rc == 0)
-		rc = client_receive(fd, ret_reply);
-	if (fd >= 0)
-		close(fd);
+		rc = client_receive(c, ret_reply);
 	free(line);
+	json_object_put(request);
 	return rc;
+}
+
+ssize_t client_read(struct client *c, void *data, size_t size)
+{
+	size_t n = min_size(size, c->reader.len);
+	ssize_t rc;
+
+	/* what came behind the reply */
+	if (n > 0) {
+		memcpy(data, c->reader.buf, n);
+		c->reader.len -= n;
+		memmove(c->reader.buf, c->reader.buf + n, c->reader.len);
+		return (ssize_t)n;
+	}
+	rc = recv(c->fd, data, size, 0);
+	return rc < 0 ? -errno : rc;
+}
+
+void client_finish(struct client *c)
+{
+	shutdown(c->fd, SHUT_WR);
 }
 
 int client_ask(const char *path, const char *command, struct json_object *args,
 	       struct json_object **ret_reply)
 {
-	struct json_object *request = control_request_new(command, args);
-	int rc = request ? client_talk(path, request, ret_reply) : -ENOMEM;
+	struct client *c = NULL;
+	char why[512];
+	int rc = client_open(&c, path, CLIENT_TIMEOUT_S);
 
-	json_object_put(request);
-	if (rc < 0)
-		client_explain(path, rc);
+	if (rc == 0)
+		rc = client_call(c, command, args, ret_reply);
+	else
+		json_object_put(args);
+	client_close(c);
+	if (rc < 0) {
+		client_explain(path, rc, why, sizeof(why));
+		fprintf(stderr, "xtcpctl: %s\n", why);
+	}
 	return rc;
 }

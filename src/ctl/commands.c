@@ -12,6 +12,7 @@
 
 #include "base/bytes.h"
 #include "ctl/print.h"
+#include "ctl/top.h"
 
 static const struct print_field info_fields[] = {
 	{ "version", "version", PRINT_TEXT },
@@ -100,6 +101,8 @@ static const struct print_field worker_fields[] = {
 	{ "SEGS-IN", "segments.in", PRINT_NUMBER },
 	{ "SEGS-OUT", "segments.out", PRINT_NUMBER },
 	{ "RETRANS", "segments.retransmitted", PRINT_NUMBER },
+	{ "PKTS-IN", "packets.in", PRINT_NUMBER },
+	{ "PKTS-OUT", "packets.out", PRINT_NUMBER },
 };
 
 static const struct print_field memory_fields[] = {
@@ -215,7 +218,8 @@ static const struct print_field conn_fields[] = {
 	OPTIONAL("timer: TIME-WAIT", "timers_ms.time_wait", PRINT_MS),
 };
 
-#define FIELDS(array) array, ARRAY_SIZE(array)
+#define FIELDS(array) array, ARRAY_SIZE(array), NULL, NULL
+#define NO_FIELDS NULL, 0, NULL, NULL
 
 static const struct command commands[] = {
 	{ "show info", NULL, false, "totals over all workers", COMMAND_OBJECT,
@@ -230,25 +234,27 @@ static const struct command commands[] = {
 	  FIELDS(worker_fields) },
 	{ "show memory", NULL, false, "what the connections take",
 	  COMMAND_OBJECT, FIELDS(memory_fields) },
-	{ "show counters", NULL, false, "every counter", COMMAND_NUMBERS, NULL,
-	  0 },
+	{ "show counters", NULL, false, "every counter", COMMAND_NUMBERS,
+	  NO_FIELDS },
 	{ "show connections", NULL, true, "connections, 10000 by default",
 	  COMMAND_TABLE, FIELDS(conns_fields) },
 	{ "show connection", "id", false, "all about one connection",
 	  COMMAND_OBJECT, FIELDS(conn_fields) },
 	{ "close", "id", false, "close a connection with a FIN", COMMAND_DONE,
-	  NULL, 0 },
+	  NO_FIELDS },
 	{ "drain backend", "name", false, "give a backend no new connections",
-	  COMMAND_DONE, NULL, 0 },
+	  COMMAND_DONE, NO_FIELDS },
 	{ "vacate backend", "name", false,
-	  "drain it, and give its connections to others", COMMAND_DONE, NULL,
-	  0 },
+	  "drain it, and give its connections to others", COMMAND_DONE,
+	  NO_FIELDS },
 	{ "resume backend", "name", false,
-	  "end \"drain\" and \"vacate backend\"", COMMAND_DONE, NULL, 0 },
+	  "end \"drain\" and \"vacate backend\"", COMMAND_DONE, NO_FIELDS },
 	{ "drain group", "name", false, "accept no new connections for a group",
-	  COMMAND_DONE, NULL, 0 },
+	  COMMAND_DONE, NO_FIELDS },
 	{ "reload", NULL, false, "read the configuration again",
-	  COMMAND_MESSAGES, NULL, 0 },
+	  COMMAND_MESSAGES, NO_FIELDS },
+	{ "top", NULL, false, "what xtcpd does, live", COMMAND_OWN, NULL, 0,
+	  top_run, top_help },
 };
 
 /* How many of the words are the name; 0: they are not. */
@@ -291,9 +297,14 @@ void commands_help(FILE *out)
 						    ? " ID"
 						    : " NAME")
 					 : "",
-			 commands[i].filters ? " [filter...]" : "");
+			 commands[i].filters   ? " [filter...]"
+			 : commands[i].options ? " [option...]"
+					       : "");
 		fprintf(out, "  %-30s %s\n", left, commands[i].help);
 	}
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (commands[i].options)
+			fprintf(out, "\n%s", commands[i].options);
 }
 
 static void command_print_messages(FILE *out, struct json_object *result)
@@ -314,6 +325,7 @@ void command_print(FILE *out, const struct command *c,
 {
 	switch (c->shape) {
 	case COMMAND_DONE:
+	case COMMAND_OWN:
 		break;
 	case COMMAND_OBJECT:
 		print_object(out, result, c->fields, c->n_fields);

@@ -18,6 +18,7 @@ enum command_shape {
 	COMMAND_TABLE,
 	COMMAND_NUMBERS,
 	COMMAND_MESSAGES, /* the lines of "messages" */
+	COMMAND_OWN, /* run() does all of it, with options of its own */
 };
 
 struct command {
@@ -28,6 +29,9 @@ struct command {
 	enum command_shape shape;
 	const struct print_field *fields;
 	size_t n_fields;
+	/* COMMAND_OWN: argv[0] is the name; returns what to exit with */
+	int (*run)(const char *path, int argc, char **argv);
+	const char *options; /* of it, for commands_help() */
 };
 
 /*

@@ -132,7 +132,7 @@ static int ctl_words(struct ctl_args *args, char **words, int n)
 	return -1;
 }
 
-static int ctl_parse(struct ctl_args *args, int argc, char **argv)
+static const struct option *ctl_longs(void)
 {
 	static const struct option longs[] = {
 		{ "socket", required_argument, NULL, 's' },
@@ -144,14 +144,48 @@ static int ctl_parse(struct ctl_args *args, int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
-	int c, rc;
 
-	while ((c = getopt_long(argc, argv, "s:Vh", longs, NULL)) != -1) {
+	return longs;
+}
+
+/*
+ * A command with options of its own: ours stand before it. Returns where it is
+ * in argv, or 0: there is none.
+ */
+static int ctl_find_own(int argc, char **argv, const struct command **ret_own)
+{
+	const struct command *c;
+	int used;
+
+	opterr = 0;
+	while (getopt_long(argc, argv, "+s:Vh", ctl_longs(), NULL) != -1)
+		;
+	opterr = 1;
+	c = command_find(argv + optind, argc - optind, &used);
+	if (!c || c->shape != COMMAND_OWN)
+		return 0;
+	*ret_own = c;
+	return optind;
+}
+
+/* Returns -1 to go on, else what to exit with. */
+static int ctl_parse(struct ctl_args *args, int argc, char **argv)
+{
+	int c, rc, own = ctl_find_own(argc, argv, &args->command);
+
+	optind = 0;
+	while ((c = getopt_long(own ? own : argc, argv, "s:Vh", ctl_longs(),
+				NULL)) != -1) {
 		rc = ctl_option(args, c);
 		if (rc >= 0)
 			return rc;
 	}
-	return ctl_words(args, argv + optind, argc - optind);
+	if (!own)
+		return ctl_words(args, argv + optind, argc - optind);
+	if (args->json)
+		return ctl_usage("%s has no JSON: see the \"show\" commands",
+				 args->command->name);
+	return args->command->run(args->socket, argc - own, argv + own);
 }
 
 static void ctl_add_text(struct json_object *obj, const char *key,

@@ -8,24 +8,9 @@
 
 #include "base/bytes.h"
 #include "base/units.h"
+#include "ctl/json.h"
 
 #define PRINT_CELL_BYTES 160
-
-/* The value at "a.b" in obj, or NULL. */
-static struct json_object *print_find(struct json_object *obj, const char *path)
-{
-	size_t len = strcspn(path, ".");
-	struct json_object *value = NULL;
-	char key[64];
-
-	if (len >= sizeof(key) || !json_object_is_type(obj, json_type_object))
-		return NULL;
-	memcpy(key, path, len);
-	key[len] = '\0';
-	if (!json_object_object_get_ex(obj, key, &value) || !value)
-		return NULL;
-	return path[len] == '.' ? print_find(value, path + len + 1) : value;
-}
 
 static void print_bytes(char *cell, double n)
 {
@@ -156,11 +141,10 @@ void print_table(FILE *out, struct json_object *list,
 	for (size_t f = 0; f < n; f++) {
 		width[f] = (int)strlen(fields[f].heading);
 		for (size_t r = 0; r < rows; r++) {
-			print_cell(
-				cell,
-				print_find(json_object_array_get_idx(list, r),
+			print_cell(cell,
+				   json_at(json_object_array_get_idx(list, r),
 					   fields[f].path),
-				fields[f].format);
+				   fields[f].format);
 			width[f] =
 				(int)max_size((size_t)width[f], strlen(cell));
 		}
@@ -170,11 +154,10 @@ void print_table(FILE *out, struct json_object *list,
 			      print_is_left(&fields[f]), f + 1 == n);
 	for (size_t r = 0; r < rows; r++) {
 		for (size_t f = 0; f < n; f++) {
-			print_cell(
-				cell,
-				print_find(json_object_array_get_idx(list, r),
+			print_cell(cell,
+				   json_at(json_object_array_get_idx(list, r),
 					   fields[f].path),
-				fields[f].format);
+				   fields[f].format);
 			print_aligned(out, cell, width[f],
 				      print_is_left(&fields[f]), f + 1 == n);
 		}
@@ -184,8 +167,7 @@ void print_table(FILE *out, struct json_object *list,
 static bool print_is_shown(struct json_object *obj,
 			   const struct print_field *field)
 {
-	return !(field->format & PRINT_OPTIONAL) ||
-	       print_find(obj, field->path);
+	return !(field->format & PRINT_OPTIONAL) || json_at(obj, field->path);
 }
 
 void print_object(FILE *out, struct json_object *obj,
@@ -200,7 +182,7 @@ void print_object(FILE *out, struct json_object *obj,
 	for (size_t f = 0; f < n; f++) {
 		if (!print_is_shown(obj, &fields[f]))
 			continue;
-		print_cell(cell, print_find(obj, fields[f].path),
+		print_cell(cell, json_at(obj, fields[f].path),
 			   fields[f].format);
 		fprintf(out, "%-*s  %s\n", (int)width, fields[f].heading, cell);
 	}

@@ -271,6 +271,10 @@ static struct json_object *show_worker(uint32_t i, const struct snapshot *snap)
 	show_connection_counts(obj, snap->established, snap->active,
 			       snap->half_open, snap->time_wait);
 	show_traffic(obj, show_count_worker, snap);
+	show_both_ways(obj, "packets",
+		       totals_counter_of(snap, "tun_packets_in"),
+		       totals_counter_of(snap, "tun_packets_out"));
+	show_number(obj, "cpu_us", snap->cpu_us);
 	return obj;
 }
 

@@ -97,6 +97,7 @@ struct snapshot_memory {
 /* One worker's answer; arrays are heap, freed by snapshot_free(). */
 struct snapshot {
 	uint32_t worker;
+	uint64_t cpu_us; /* of its thread since that began; 0: not known */
 	uint64_t established, active, half_open, time_wait;
 	struct snapshot_memory memory;
 	uint64_t *counters; /* values in the order of counter_names() */

@@ -54,11 +54,24 @@ static int view_start(struct daemon *d, const struct inquiry_kind *kind,
 	return err;
 }
 
+/* Of the calling thread. */
+static uint64_t view_cpu_us(void)
+{
+	struct timespec ts;
+
+	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) < 0)
+		return 0;
+	return (uint64_t)ts.tv_sec * USEC_PER_SEC +
+	       (uint64_t)ts.tv_nsec / NSEC_PER_USEC;
+}
+
 static void *view_snapshot_work(struct worker *w, const void *args,
 				int *ret_err)
 {
 	struct snapshot *snap = snapshot_take(&w->gs, args);
 
+	if (snap)
+		snap->cpu_us = view_cpu_us();
 	*ret_err = snap ? 0 : -ENOMEM;
 	return snap;
 }
