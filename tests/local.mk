@@ -242,6 +242,9 @@ tests_unit_proto_test_vectors_LDADD = $(unit_proto)
 unit_tests += tests/unit/ctl/test_top
 tests_unit_ctl_test_top_LDADD = $(ctl_libs) $(CHECK_LIBS)
 
+unit_tests += tests/unit/ctl/test_pcapng
+tests_unit_ctl_test_pcapng_LDADD = $(ctl_libs) $(CHECK_LIBS)
+
 # --- daemon
 
 unit_tests += tests/unit/daemon/test_attach
@@ -379,6 +382,13 @@ unit_tests += tests/unit/daemon/test_metrics
 tests_unit_daemon_test_metrics_SOURCES = tests/unit/daemon/test_metrics.c \
 	tests/unit/daemon/fakeview.h
 tests_unit_daemon_test_metrics_LDADD = $(unit_daemon)
+
+unit_tests += tests/unit/daemon/test_capture
+tests_unit_daemon_test_capture_LDADD = $(unit_daemon)
+
+# libpcap's interpreter is the second opinion.
+unit_tests += tests/unit/daemon/test_filter
+tests_unit_daemon_test_filter_LDADD = $(unit_daemon) $(PCAP_LIBS)
 
 unit_tests += tests/unit/daemon/test_fdstore
 tests_unit_daemon_test_fdstore_SOURCES = tests/unit/daemon/test_fdstore.c \

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "ctl/capture.h"
 #include "ctl/print.h"
 #include "ctl/top.h"
 
@@ -253,6 +254,8 @@ static const struct command commands[] = {
 	  COMMAND_DONE, NO_FIELDS },
 	{ "reload", NULL, false, "read the configuration again",
 	  COMMAND_MESSAGES, NO_FIELDS },
+	{ "capture", NULL, false, "packets into a file, by a filter",
+	  COMMAND_OWN, NULL, 0, capture_run, capture_help },
 	{ "top", NULL, false, "what xtcpd does, live", COMMAND_OWN, NULL, 0,
 	  top_run, top_help },
 };

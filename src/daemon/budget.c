@@ -4,7 +4,9 @@
 #include "arena/sent.h"
 #include "base/units.h"
 #include "daemon/attach.h"
+#include "daemon/capture.h"
 #include "daemon/control.h"
+#include "daemon/control_capture.h"
 #include "daemon/groups.h"
 #include "daemon/metrics.h"
 #include "daemon/pcap.h"
@@ -95,6 +97,8 @@ static uint64_t budget_control(const struct conf *conf, uint64_t recs,
 		       (BUDGET_LIST_TEXT_BYTES +
 			workers * (uint64_t)sizeof(struct snapshot_conn)) +
 	       VIEW_PENDING_MAX * workers * snapshot +
+	       CAPTURES_MAX * (workers * (uint64_t)capture_ring_bytes(workers) +
+			       CONTROL_CAPTURE_OUTPUT_BYTES) +
 	       METRICS_CLIENTS_MAX *
 		       (BUDGET_METRICS_BYTES +
 			groups * (uint64_t)BUDGET_METRICS_GROUP_BYTES) +

@@ -40,6 +40,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "daemon/clock.h"
+#include "daemon/control_capture.h"
 #include "daemon/control_command.h"
 #include "daemon/listener.h"
 #include "daemon/socket.h"
@@ -59,6 +60,8 @@ enum control_counter {
 	CONTROL_REQUESTS_BAD,
 	CONTROL_REQUESTS_OVERLONG,
 	CONTROL_REPLIES_UNREAD,
+	CONTROL_CAPTURES,
+	CONTROL_CAPTURE_DROPPED,
 	CONTROL_COUNTERS
 };
 
@@ -71,6 +74,8 @@ static const struct show_counter control_counters[CONTROL_COUNTERS] = {
 	[CONTROL_REQUESTS_BAD] = { .name = "control_requests_bad" },
 	[CONTROL_REQUESTS_OVERLONG] = { .name = "control_requests_overlong" },
 	[CONTROL_REPLIES_UNREAD] = { .name = "control_replies_unread" },
+	[CONTROL_CAPTURES] = { .name = "captures" },
+	[CONTROL_CAPTURE_DROPPED] = { .name = "capture_dropped" },
 };
 
 struct control_client {
@@ -93,6 +98,7 @@ struct control {
 	struct control_client *clients;
 	uint32_t n_clients;
 	uint32_t listed; /* the clients' sum */
+	struct control_captures captures;
 	struct show_counter counters[CONTROL_COUNTERS];
 	char path[sizeof(((struct conf_socket *)NULL)->path)];
 };
@@ -182,6 +188,7 @@ static void control_client_run(struct control_client *client,
 	task->view = server->view;
 	task->counters = server->counters;
 	task->n_counters = CONTROL_COUNTERS;
+	task->captures = &server->captures;
 	client->task = task;
 	control_command_start(task, command, args);
 }
@@ -313,7 +320,7 @@ bool control_task_may_list(struct control_task *task, uint32_t n)
 }
 
 /* The task's client, free for its next request; NULL when it is gone. */
-static struct control_client *control_task_end(struct control_task *task)
+static struct control_client *control_task_free(struct control_task *task)
 {
 	struct control_client *client = task->client;
 
@@ -321,25 +328,69 @@ static struct control_client *control_task_end(struct control_task *task)
 		assert(client->task == task); /* I1 */
 		client->task = NULL;
 	}
+	free(task->filter);
 	free(task);
 	return client;
+}
+
+static struct json_object *control_reply_warn(struct json_object *result,
+					      const char *warning)
+{
+	struct json_object *reply = control_reply_new(result);
+
+	if (reply && warning)
+		json_object_object_add(reply, "warning",
+				       json_object_new_string(warning));
+	return reply;
 }
 
 void control_task_done(struct control_task *task, struct json_object *result,
 		       const char *warning)
 {
-	struct control_client *client = control_task_end(task);
-	struct json_object *reply;
+	struct control_client *client = control_task_free(task);
 
 	if (!client) {
 		json_object_put(result);
 		return;
 	}
-	reply = control_reply_new(result);
-	if (reply && warning)
-		json_object_object_add(reply, "warning",
-				       json_object_new_string(warning));
-	control_client_send(client, reply);
+	control_client_send(client, control_reply_warn(result, warning));
+	control_client_pump(client);
+}
+
+bool control_task_begin(struct control_task *task, struct json_object *result,
+			const char *warning)
+{
+	struct control_client *client = task->client;
+
+	if (!client) {
+		json_object_put(result);
+		control_task_free(task);
+		return false;
+	}
+	control_client_send(client, control_reply_warn(result, warning));
+	if (!client->closing)
+		return true;
+	control_task_end(task);
+	return false;
+}
+
+struct evbuffer *control_task_output(struct control_task *task)
+{
+	return task->client ? bufferevent_get_output(task->client->bev) : NULL;
+}
+
+bool control_task_is_over(const struct control_task *task)
+{
+	return !task->client || task->client->eof;
+}
+
+void control_task_end(struct control_task *task)
+{
+	struct control_client *client = control_task_free(task);
+
+	if (!client)
+		return;
+	client->closing = true;
 	control_client_pump(client);
 }
 
@@ -353,7 +404,7 @@ static void control_blank_non_ascii(char *text)
 
 void control_task_fail(struct control_task *task, const char *fmt, ...)
 {
-	struct control_client *client = control_task_end(task);
+	struct control_client *client = control_task_free(task);
 	char text[CONTROL_ERROR_BYTES];
 	va_list ap;
 
@@ -387,7 +438,7 @@ void control_task_done_list(struct control_task *task,
 			    struct json_object *(*make)(void *arg, uint32_t i),
 			    void *arg, const char *warning)
 {
-	struct control_client *client = control_task_end(task);
+	struct control_client *client = control_task_free(task);
 	struct json_object *element;
 	struct evbuffer *out;
 	uint32_t n = 0;
@@ -502,6 +553,11 @@ int control_open(struct control **ret_control, struct event_base *base,
 	c->view = view;
 	memcpy(c->path, conf->path, sizeof(c->path));
 	memcpy(c->counters, control_counters, sizeof(c->counters));
+	c->captures = (struct control_captures){
+		.base = base,
+		.started = &c->counters[CONTROL_CAPTURES].value,
+		.dropped = &c->counters[CONTROL_CAPTURE_DROPPED].value,
+	};
 	fd = socket_listen(conf);
 	if (fd < 0) {
 		control_log_failure(conf->path, fd);
@@ -524,6 +580,7 @@ void control_close(struct control *c)
 		return;
 	while (c->clients)
 		control_client_free(c->clients);
+	control_captures_fini(&c->captures);
 	listener_free(c->listener);
 	unlink(c->path);
 	free(c);

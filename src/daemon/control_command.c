@@ -21,6 +21,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "daemon/control_capture.h"
 #include "daemon/totals.h"
 #include "stack/state.h"
 
@@ -34,6 +35,10 @@ enum control_arg {
 	CONTROL_ARG_GROUP = 1 << 2,
 	CONTROL_ARG_STATE = 1 << 3,
 	CONTROL_ARG_LIMIT = 1 << 4,
+	CONTROL_ARG_FILTER = 1 << 5,
+	CONTROL_ARG_SNAPLEN = 1 << 6,
+	CONTROL_ARG_COUNT = 1 << 7,
+	CONTROL_ARG_SECONDS = 1 << 8,
 };
 
 struct control_command {
@@ -140,6 +145,10 @@ static const struct {
 	{ "group", CONTROL_ARG_GROUP, control_arg_group },
 	{ "state", CONTROL_ARG_STATE, control_arg_state },
 	{ "limit", CONTROL_ARG_LIMIT, control_arg_limit },
+	{ "filter", CONTROL_ARG_FILTER, control_capture_arg_filter },
+	{ "snaplen", CONTROL_ARG_SNAPLEN, control_capture_arg_snaplen },
+	{ "count", CONTROL_ARG_COUNT, control_capture_arg_count },
+	{ "seconds", CONTROL_ARG_SECONDS, control_capture_arg_seconds },
 };
 
 /* The names of the arguments in set, "a, b"; or "none". */
@@ -532,6 +541,10 @@ const struct control_command control_commands[] = {
 	  NULL, false },
 	{ "reload", 0, 0, "read the configuration again", control_start_reload,
 	  NULL, false },
+	{ "capture", 0,
+	  CONTROL_ARG_FILTER | CONTROL_ARG_SNAPLEN | CONTROL_ARG_COUNT |
+		  CONTROL_ARG_SECONDS,
+	  "packets, as they pass", control_capture_start, NULL, false },
 	{ "help", 0, 0, "this list", control_start_help, NULL, false },
 };
 

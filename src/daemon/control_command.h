@@ -20,8 +20,11 @@
 /* Fits what control_reply_error() takes. */
 #define CONTROL_ERROR_BYTES 1000
 
+struct control_captures;
 struct control_command;
 struct control_client;
+struct evbuffer;
+struct filter_insn;
 
 struct control_task {
 	struct control_client *client; /* NULL: gone */
@@ -34,6 +37,10 @@ struct control_task {
 	uint64_t id;
 	struct snapshot_query query;
 	struct json_object *result; /* ready, while the workers settle */
+	/* of "capture" */
+	struct control_captures *captures;
+	struct filter_insn *filter; /* heap, or NULL; not checked yet */
+	uint32_t n_filter, snaplen, count, seconds;
 };
 
 /*
@@ -66,5 +73,22 @@ bool control_task_may_list(struct control_task *task, uint32_t n);
 void control_task_done_list(struct control_task *task,
 			    struct json_object *(*make)(void *arg, uint32_t i),
 			    void *arg, const char *warning);
+
+/*
+ * The same for one that goes on: the reply is sent, and what is put into
+ * control_task_output() after it, until control_task_end(). Returns false when
+ * the client is gone, or out of memory: then the task has ended.
+ */
+bool control_task_begin(struct control_task *task, struct json_object *result,
+			const char *warning);
+
+/* What is not yet with the client; NULL: it is gone. */
+struct evbuffer *control_task_output(struct control_task *task);
+
+/* Does the client send no more? Then it wants the task to end. */
+bool control_task_is_over(const struct control_task *task);
+
+/* Closes the client, once it has its output; frees the task. */
+void control_task_end(struct control_task *task);
 
 #endif

@@ -16,6 +16,8 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/bstream.h \
 	src/daemon/budget.c \
 	src/daemon/budget.h \
+	src/daemon/capture.c \
+	src/daemon/capture.h \
 	src/daemon/clock.h \
 	src/daemon/counters.c \
 	src/daemon/counters.h \
@@ -26,6 +28,8 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/duty.h \
 	src/daemon/fdstore.c \
 	src/daemon/fdstore.h \
+	src/daemon/filter.c \
+	src/daemon/filter.h \
 	src/daemon/groups.c \
 	src/daemon/groups.h \
 	src/daemon/groups_set.c \
@@ -74,6 +78,8 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/statedir.h \
 	src/daemon/takeover.c \
 	src/daemon/takeover.h \
+	src/daemon/tap.c \
+	src/daemon/tap.h \
 	src/daemon/view.c \
 	src/daemon/worker.c \
 	src/daemon/worker.h
@@ -93,6 +99,8 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/conf_value.c \
 	src/daemon/control.c \
 	src/daemon/control.h \
+	src/daemon/control_capture.c \
+	src/daemon/control_capture.h \
 	src/daemon/control_command.c \
 	src/daemon/control_command.h \
 	src/daemon/journal.c \

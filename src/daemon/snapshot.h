@@ -21,6 +21,8 @@
 #include "daemon/duty.h"
 #include "stack/detail.h"
 
+struct capture;
+
 struct snapshot_conn {
 	uint64_t id;
 	const char *state; /* static text, the RFC's name: "ESTABLISHED" */
@@ -187,6 +189,12 @@ struct workers_view {
 	uint64_t (*device_dropped)(void *self);
 	/* Who chooses the queue of a packet: "ebpf", "kernel", "none" (one queue). */
 	const char *(*steering)(void *self);
+	/*
+	 * Have every worker bring its packets to the capture, until that is
+	 * stopped. Returns how many could not be told: they are too far behind.
+	 * May be NULL: then there are no captures.
+	 */
+	uint32_t (*capture)(void *self, struct capture *c);
 };
 
 #endif

@@ -275,6 +275,30 @@ static const char *view_steering(void *self)
 	return d->steered ? "ebpf" : "kernel";
 }
 
+static void view_on_capture(struct mail *mail, void *receiver)
+{
+	struct worker *w = receiver;
+
+	tap_attach(&w->tap, container_of(mail, struct capture_ring, mail));
+}
+
+static uint32_t view_capture(void *self, struct capture *c)
+{
+	struct daemon *d = self;
+	uint32_t silent = 0;
+
+	assert(c->n_rings == d->n_workers);
+	for (uint32_t i = 0; i < d->n_workers; i++) {
+		c->rings[i].mail.run = view_on_capture;
+		capture_ref(c);
+		if (worker_post(d->workers[i], &c->rings[i].mail) == 0)
+			continue;
+		capture_unref(c);
+		silent++;
+	}
+	return silent;
+}
+
 void daemon_view_init(struct daemon *d)
 {
 	d->view = (struct workers_view){
@@ -292,5 +316,6 @@ void daemon_view_init(struct daemon *d)
 		.arena = view_arena,
 		.device_dropped = view_device_dropped,
 		.steering = view_steering,
+		.capture = view_capture,
 	};
 }

@@ -44,7 +44,6 @@
 #include "daemon/clock.h"
 #include "daemon/gso_split.h"
 #include "daemon/loss.h"
-#include "daemon/pcap.h"
 #include "daemon/sandbox.h"
 
 static void worker_count(struct worker *w, enum worker_counter which,
@@ -98,22 +97,12 @@ static void worker_turn_end(void *ctx)
 	worker_arm_timer(w);
 }
 
-static void worker_capture(struct worker *w, const struct iovec *iov,
-			   int iovcnt)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	pcap_write(w->pcap, iov, iovcnt,
-		   (uint64_t)ts.tv_sec * NSEC_PER_SEC + (uint64_t)ts.tv_nsec);
-}
-
 static void worker_emit(void *ctx, const struct iovec *iov, int iovcnt)
 {
 	struct worker *w = ctx;
 
-	if (w->pcap)
-		worker_capture(w, iov, iovcnt);
+	if (unlikely(w->tap.on))
+		tap_packet(&w->tap, CAPTURE_OUT, iov, iovcnt);
 	tun_io_write(w->io, iov, iovcnt);
 }
 
@@ -173,10 +162,10 @@ static uint32_t worker_read(struct worker *w, uint32_t *ret_segs)
 	while (n < WORKER_BATCH &&
 	       (rc = tun_io_read(w->io, keep, &packet)) > 0) {
 		n++;
-		if (w->pcap)
-			worker_capture(
-				w, &(struct iovec){ packet.bytes, packet.len },
-				1);
+		if (unlikely(w->tap.on))
+			tap_packet(&w->tap, CAPTURE_IN,
+				   &(struct iovec){ packet.bytes, packet.len },
+				   1);
 		/* A packet that is dropped leaves its place to the next. */
 		keep = stack_parse_offload(w->st, packet.bytes, packet.len,
 					   &packet.offload, &w->segs[segs]);
@@ -276,8 +265,7 @@ static void worker_on_timer(evutil_socket_t fd, short what, void *arg)
 	stack_tick(w->st, w->gs.now_us);
 	if (w->gs.now_us >= w->gs.tick_at_us) {
 		groups_tick(&w->gs);
-		if (w->pcap)
-			pcap_flush(w->pcap);
+		tap_tick(&w->tap);
 		if (w->tun_paused && event_add(w->ev_tun, NULL) == 0)
 			w->tun_paused = false;
 	}
@@ -394,8 +382,7 @@ static int worker_init(struct worker *w)
 	err = worker_init_io(w);
 	if (err < 0)
 		return err;
-	if (w->setup.pcap_path)
-		err = pcap_open(&w->pcap, w->setup.pcap_path, w->setup.index);
+	err = tap_init(&w->tap, w->setup.pcap_path, w->setup.index);
 	if (err < 0) {
 		log_error("%s: %s", w->setup.pcap_path, strerror(-err));
 		return err;
@@ -462,7 +449,7 @@ void worker_free(struct worker *w)
 		close(w->timer_fd);
 	stack_free(w->st);
 	shard_fini(&w->shard);
-	pcap_close(w->pcap);
+	tap_fini(&w->tap);
 	tun_io_free(w->io);
 	mailbox_fini(&w->box);
 	free(w);

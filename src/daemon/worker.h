@@ -20,6 +20,7 @@
 #include "daemon/groups.h"
 #include "daemon/handover.h"
 #include "daemon/mailbox.h"
+#include "daemon/tap.h"
 #include "daemon/tun_io.h"
 #include "stack/stack.h"
 
@@ -28,8 +29,6 @@
 #define WORKER_PACKET_MAX 65536u
 /* Messages that may wait for a worker. */
 #define WORKER_MAIL_MAX 1024u
-
-struct pcap;
 
 struct worker_setup {
 	uint32_t index, n_workers;
@@ -53,7 +52,7 @@ struct worker {
 	bool stopping; /* the worker's own: leave the loop */
 	struct event_base *base;
 	struct event *ev_tun, *ev_handover, *ev_mail, *ev_timer;
-	struct pcap *pcap; /* or NULL */
+	struct tap tap;
 	bool tun_paused; /* after an error, until the next tick */
 	int timer_fd; /* ev_timer's */
 	uint64_t timer_at_us; /* what it is set to; 0: not set */

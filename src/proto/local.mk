@@ -6,6 +6,7 @@ noinst_LTLIBRARIES += src/proto/libproto.la
 src_proto_libproto_la_SOURCES = \
 	src/proto/addr.c \
 	src/proto/addr.h \
+	src/proto/capture.h \
 	src/proto/frame.c \
 	src/proto/frame.h \
 	src/proto/stream.c \

@@ -211,7 +211,7 @@ def test_every_command_is_in_the_manual_page():
     for line in run(BUILD / "xtcpctl", "--help").stdout.split(
             "commands:\n")[1].split("\n\n")[0].splitlines():
         name = line[:33].replace(" NAME", "").replace(" ID", "").replace(
-            " [filter...]", "").strip()
+            " [filter...]", "").replace(" [option...]", "").strip()
         contains(page, f".It Cm {name}")
 
 

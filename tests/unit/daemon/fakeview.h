@@ -322,7 +322,7 @@ static inline void fake_init(struct fake_view *f, struct event_base *base)
 			  fake_drain_group, fake_reload, fake_settle, fake_conf,
 			  fake_uptime_ms, fake_arena_resident_bytes,
 			  fake_sandbox, fake_arena, fake_device_dropped,
-			  fake_steering },
+			  fake_steering, NULL },
 	};
 	f->conf.pools = &f->pool;
 	f->conf.n_pools = 1;

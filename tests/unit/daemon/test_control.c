@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/capture.h"
 #include "unit/daemon/control_rig.h"
 #include "unit/unit.h"
 
@@ -210,8 +211,116 @@ START_TEST(test_control_reload_says_what_needs_a_restart_and_what_is_wrong)
 }
 END_TEST
 
+/* --- capture: what workers on paper see */
+
+#define CAPTURE_TWO                                                      \
+	"{\"command\": \"capture\", \"args\": {\"count\": 2, "           \
+	"\"snaplen\": 4, \"filter\": [[48,0,0,0],[21,0,1,69],[6,0,0,1]," \
+	"[6,0,0,0]]}}\n"
+
+static struct capture *captured;
+
+static uint32_t see_packets(void *self, struct capture *c)
+{
+	static uint8_t v4[20] = { 69 }, v6[40] = { 96 };
+	struct iovec four = { v4, sizeof(v4) }, six = { v6, sizeof(v6) };
+
+	(void)self;
+	captured = c;
+	capture_put(&c->rings[1], CAPTURE_OUT, &four, 1, 20);
+	capture_put(&c->rings[0], CAPTURE_IN, &four, 1, 10);
+	capture_put(&c->rings[0], CAPTURE_IN, &six, 1, 30);
+	return 0;
+}
+
+/* Reads exactly n bytes. */
+static void hear_bytes(int fd, void *to, size_t n)
+{
+	uint8_t *at = to;
+	ssize_t rc;
+
+	for (int i = 0; n > 0; i++) {
+		event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+		rc = recv(fd, at, n, 0);
+		if (rc < 0)
+			continue;
+		ck_assert_int_gt(rc, 0);
+		at += rc;
+		n -= (size_t)rc;
+	}
+}
+
+START_TEST(test_control_capture_sends_records_after_its_reply)
+{
+	struct capture_packet packet;
+	struct capture_head head;
+	struct capture_end end;
+	uint8_t bytes[4];
+	char *line;
+	int fd;
+
+	fake.view.capture = see_packets;
+	fd = dial();
+	say(fd, CAPTURE_TWO, strlen(CAPTURE_TWO));
+	line = hear(fd);
+	ck_assert_str_eq(line, "{\"ok\":true,\"result\":{\"device\":\"\","
+			       "\"linktype\":101,\"snaplen\":4}}");
+	free(line);
+	for (uint64_t at = 10; at <= 20; at += 10) {
+		hear_bytes(fd, &head, sizeof(head));
+		ck_assert_uint_eq(head.type, CAPTURE_PACKET);
+		ck_assert_uint_eq(head.bytes, sizeof(packet) + sizeof(bytes));
+		hear_bytes(fd, &packet, sizeof(packet));
+		ck_assert_uint_eq(packet.at_ns, at);
+		ck_assert_uint_eq(packet.original_bytes, 20);
+		hear_bytes(fd, bytes, sizeof(bytes));
+		ck_assert_uint_eq(bytes[0], 69);
+	}
+	hear_bytes(fd, &head, sizeof(head));
+	ck_assert_uint_eq(head.type, CAPTURE_END);
+	hear_bytes(fd, &end, sizeof(end));
+	ck_assert_uint_eq(end.seen, 3);
+	ck_assert_uint_eq(end.matched, 2);
+	ck_assert_uint_eq(end.delivered, 2);
+	ck_assert_uint_eq(end.reason, CAPTURE_COUNT);
+	ck_assert_ptr_null(hear(fd));
+	close(fd);
+}
+END_TEST
+
+/* The server goes while captures are under way. */
+START_TEST(test_control_capture_ends_with_the_server)
+{
+	struct capture *kept;
+	int fd;
+
+	fake.view.capture = see_packets;
+	fd = dial();
+	say(fd, "{\"command\": \"capture\"}\n", 23);
+	free(hear(fd));
+	kept = captured;
+	capture_ref(kept);
+	control_close(control);
+	control = NULL;
+	ck_assert(capture_is_stopped(kept));
+	ck_assert_uint_eq(atomic_load(&kept->refs), 1);
+	capture_unref(kept);
+	close(fd);
+}
+END_TEST
+
+START_TEST(test_control_capture_without_workers_that_can_is_refused)
+{
+	fails("{\"command\": \"capture\"}", "not supported");
+}
+END_TEST
+
 UNIT_MAIN(
 	"daemon/control",
+	UNIT_CASE("capture", setup, teardown,
+		  test_control_capture_sends_records_after_its_reply,
+		  test_control_capture_ends_with_the_server,
+		  test_control_capture_without_workers_that_can_is_refused),
 	UNIT_CASE("show", setup, teardown,
 		  test_control_show_info_has_the_names_of_the_contract,
 		  test_control_show_memory_has_the_names_of_the_contract,
