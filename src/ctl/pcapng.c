@@ -50,7 +50,8 @@ static void pcapng_put(struct pcapng_body *b, const void *data, size_t n)
 	size_t pad = round_up(n, 4) - n;
 
 	assert(b->n + n + pad <= sizeof(b->bytes));
-	memcpy(b->bytes + b->n, data, n);
+	if (n > 0)
+		memcpy(b->bytes + b->n, data, n);
 	memcpy(b->bytes + b->n + n, zero, pad);
 	b->n += (uint32_t)(n + pad);
 }
