@@ -5,78 +5,17 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
-import tempfile
 
 import harness
 from harness import (
-    BUILD, Echod, Net, Process, Skip, Xtcpd, connect, contains, equal,
-    recv_exactly, run, wait_attached, wait_for)
+    BUILD, Echod, Net, Process, Xtcpd, connect, contains, equal, recv_exactly,
+    run, wait_attached, wait_for)
+from terminal import Tmux
 
 PORT = 5222
 GROUPS = {"im": {"port": PORT}, "push": {"port": PORT + 1}}
-
-
-class Tmux(Process):
-    """A terminal of its own that runs one command."""
-
-    def __init__(self, command, width=100, height=30, term="screen"):
-        if not shutil.which("tmux"):
-            raise Skip("no tmux here")
-        self.dir = tempfile.TemporaryDirectory()
-        self.socket = self.dir.name + "/s"
-        self.command, self.size, self.term = command, (width, height), term
-        super().__init__("tmux", "-S", self.socket, "-f", "/dev/null", "-D")
-
-    def __enter__(self):
-        wait_for("tmux listens", lambda: not run(
-            "tmux", "-S", self.socket, "set-option", "-g", "default-terminal",
-            self.term, check=False).returncode)
-        self.tmux("set-option", "-g", "remain-on-exit", "on")
-        self.tmux("new-session", "-d", "-x", self.size[0], "-y", self.size[1],
-                  *self.command)
-        return self
-
-    def tmux(self, *args):
-        env = {k: v for k, v in os.environ.items() if k != "TMUX"}
-        return run("tmux", "-S", self.socket, *args, env=env).stdout
-
-    def keys(self, *keys):
-        self.tmux("send-keys", *keys)
-
-    def resize(self, width, height):
-        self.tmux("set-option", "-g", "window-size", "manual")
-        self.tmux("resize-window", "-x", width, "-y", height)
-
-    def screen(self, history=False):
-        return self.tmux("capture-pane", "-p",
-                         *(["-S", "-"] if history else []))
-
-    def wait_screen(self, what, condition):
-        return wait_for(what, lambda: condition(self.screen()))
-
-    def shows(self, text):
-        wait_for(f"{text!r} is shown; {self.screen()}",
-                 lambda: text in self.screen())
-
-    def status(self):
-        """What the command exited with; None while it runs."""
-        dead, status = self.tmux(
-            "display-message", "-p", "#{pane_dead} #{pane_dead_status}"
-        ).rstrip("\n").split(" ")
-        return int(status) if dead == "1" and status else None
-
-    def ended(self, status=0):
-        wait_for("the command ends", lambda: self.status() is not None)
-        equal(self.status(), status)
-
-    def __exit__(self, kind, value, tb):
-        if kind is not None:
-            print("# the terminal:\n" + self.screen())
-        super().__exit__(kind, value, tb)
-        self.dir.cleanup()
 
 
 def top(d, *args):
