@@ -40,17 +40,30 @@ void latency_begin(struct group *g, const struct rec *rec, struct blk *blk)
 void latency_end(struct group *g, const struct rec *rec, struct blk *blk,
 		 struct backend *b)
 {
-	struct latency_mark *mark;
-	uint64_t took_us;
+	const struct latency_mark *mark;
 
 	if (!g->gs->marks || !blk->app_timed)
 		return;
 	mark = &g->gs->marks[rec->block];
 	if (!mark->since || seq_lt(blk->rcv_app, mark->upto))
 		return;
-	took_us = latency_since_us(g->gs, mark, blk);
-	mark->since = 0;
-	blk->app_timed = 0;
+	latency_record(g, b, latency_take_us(g, rec, blk));
+}
+
+uint64_t latency_take_us(struct group *g, const struct rec *rec,
+			 struct blk *blk)
+{
+	uint64_t took_us = blk ? latency_so_far_us(g->gs, rec, blk) : 0;
+
+	if (blk)
+		blk->app_timed = 0;
+	return g->gs->now_us - took_us;
+}
+
+void latency_record(struct group *g, struct backend *b, uint64_t since_us)
+{
+	uint64_t took_us = g->gs->now_us - since_us;
+
 	histogram_add(&g->latency, took_us);
 	b->stats.requests++;
 	b->stats.request_us += took_us;

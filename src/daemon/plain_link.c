@@ -209,7 +209,12 @@ static void plain_link_gave(struct plain_link *l, uint64_t offset, uint32_t n)
 {
 	struct groups *gs = l->group->gs;
 
+	const struct rec *rec = plain_link_rec(l);
+	uint64_t since_us = latency_take_us(l->group, rec, groups_blk(gs, rec));
+
 	l->backend->stats.bytes_in += n;
+	if (!l->busy)
+		l->asked_us = since_us;
 	plain_link_set_busy(l, true);
 	plain_link_moved(l);
 	stack_delivered(gs->st, l->ri, n, gs->now_us);
@@ -326,6 +331,8 @@ static bool plain_link_got(struct plain_link *l, const uint8_t *bytes,
 
 	plain_link_passes(l);
 	l->backend->stats.bytes_out += n;
+	if (l->busy)
+		latency_record(l->group, l->backend, l->asked_us);
 	plain_link_set_busy(l, false);
 	plain_link_moved(l);
 	taken = plain_link_give(l, bytes, n);

@@ -40,6 +40,7 @@ struct plain_link {
 	bool eof_out; /* the client's end was passed on */
 	bool stalled; /* not read, as the client doesn't take what is there */
 	uint64_t tried[2]; /* backends that could not be reached, by number */
+	uint64_t asked_us; /* busy: when that came which is to be answered */
 	uint64_t moved_us; /* when the last byte went either way, or it began */
 	uint8_t header[PLAIN_PROXY_MAX];
 	uint8_t header_bytes, header_sent;

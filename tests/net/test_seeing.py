@@ -4,6 +4,9 @@
 """What an operator sees of a running xtcpd: latency, one connection."""
 
 import re
+import socket
+import threading
+import time
 import urllib.request
 
 import harness
@@ -64,6 +67,38 @@ def test_latency_is_added_up_over_workers():
         wait_attached(d)
         msgclient(f"{VIP4}:{PORT}", "--connections", 20, "--messages", 200)
         equal(group(d)["latency"]["requests"], 200)
+
+
+class Slow:
+    """A plain server that takes 50 ms for what comes, and echoes it."""
+
+    def __init__(self, port):
+        self.sock = socket.create_server(("127.0.0.1", port))
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            conn, _ = self.sock.accept()
+            with conn:
+                while data := conn.recv(65536):
+                    time.sleep(0.05)
+                    conn.sendall(data)
+
+
+def test_latency_of_a_stream_backend_is_to_the_answer():
+    groups = {"im": {"port": PORT, "backend": {"slow": {
+        "address": "tcp:127.0.0.1:4000", "protocol": "stream"}}}}
+    with Net(), Xtcpd(groups) as d:
+        Slow(4000)
+        with connect(PORT) as c:
+            for _ in range(5):
+                c.sendall(b"hello")
+                equal(recv_exactly(c, 5), b"hello")
+        seen = group(d)["latency"]
+        equal(seen["requests"], 5)
+        assert seen["sum_us"] >= 250000, seen
+        assert seen["p50_us"] >= 50000 * 7 / 8, seen
+        equal(harness.backends(d, "im")[0]["request_us"], seen["sum_us"])
 
 
 # --- one connection
