@@ -8,6 +8,8 @@
  */
 #include "daemon/show.h"
 
+#include <stdio.h>
+
 #include "base/bytes.h"
 #include "daemon/budget.h"
 #include "daemon/conf_load.h"
