@@ -65,7 +65,9 @@ src_run_libxtcp_run_la_SOURCES = \
 	src/run/wait.c \
 	src/run/wait.h \
 	src/run/wrap.c
-src_run_libxtcp_run_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden
+# Not with -flto: it would join libxtcp's calls and our functions of the same
+# names before the linker's --wrap parts them.
+src_run_libxtcp_run_la_CFLAGS = $(AM_CFLAGS) -fvisibility=hidden -fno-lto
 src_run_libxtcp_run_la_LIBADD = src/run/libruncore.la src/lib/libxtcpcore.la \
 	-ldl
 src_run_libxtcp_run_la_LDFLAGS = $(AM_LDFLAGS) -module -avoid-version -shared \
