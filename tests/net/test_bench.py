@@ -164,7 +164,7 @@ def test_bench_counts_instructions():
 def test_bench_plots():
     if not shutil.which("gnuplot"):
         raise Skip("gnuplot is not installed")
-    row = {"connections": 1000, "ip": 4, "load": "256 under way",
+    row = {"connections": 1000, "ip": 4, "w": 1, "load": "256 under way",
            "bytes": 100.0, "us": 3.5}
     peer = {"who": "xtcpd", "proxy_us": 1.0, "backend_us": 1.5, "all_us": 7.0}
     sections = {"scale": {"rows": [row, {**row, "connections": 10000}]},

@@ -319,9 +319,13 @@ def test_supervised_ports_are_kept_with_the_device():
 def test_without_its_supervisor_the_guard_stays():
     with Lan():
         with Supervised(top=settings()) as d:
+            worker = d.worker()
             d.kill()
             wait_for("the guard alone", lambda: tables() ==
                      ([False, False], True))
+            # it has the state directory until it ends
+            wait_for("its child has ended",
+                     lambda: not os.path.exists(f"/proc/{worker}"))
             d.spawn()
             d.__enter__()
             wait_for("the ways alone", lambda: tables() ==
