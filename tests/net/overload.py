@@ -38,6 +38,8 @@ WITHIN_S = 60
 KIB, MIB = 1024, 1024 * 1024
 CHUNK, CHUNK_DESC = 512, 16
 REC, REC6, BLK, SENT = 64, 16, 512, 48
+# A captured worker's ring, at least and of all; a latency histogram.
+RING_MIN, RINGS, HISTOGRAM = 512 * KIB, 8 * MIB, 1600
 # What stays when load goes: generations, index, pages of the heap.
 KEPT_MIB = 4
 SAMPLE_S = 0.05
@@ -78,10 +80,14 @@ def budget(workers=1, max_connections=4096, pools="16M", transmit="16M",
     recs = n if w == 1 else min(n, n // w + n // w // 4 + 1024)
     recs *= w
     chunk = 1 + CHUNK_DESC / CHUNK
-    tables = recs * (12 + 12 + 8 + SENT + 1) + tx / CHUNK * (SENT + 1) + \
+    tables = recs * (12 + 12 + 8 + 8 + SENT + 1) + tx / CHUNK * (SENT + 1) + \
         pools / CHUNK * 17 + w * 512 * KIB
     per_worker = 3 * MIB + (w - 1) * 512 * 1600 + groups * 10 * KIB
-    control = 9 * MIB + recs * (512 + w * 320) + 2 * MIB
+    ring = RING_MIN
+    while ring * 2 <= RINGS // w:
+        ring *= 2
+    control = 9 * MIB + recs * (512 + w * 320) + 2 * MIB + \
+        4 * (w * ring + MIB) + groups * (128 * w * HISTOGRAM + 32 * 4 * KIB)
     growth = int(recs * (REC + REC6 + BLK) + (pools + tx) * chunk + tables +
                  w * per_worker + streams * 3.8 * MIB)
     return Budget(growth + int(control) + 16 * MIB, growth)
