@@ -8,10 +8,16 @@ import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
+import threading
+import time
 
 from harness import BUILD, TOP, Process, contains, equal, run, wait_for
 from runner import Skip, note, serial
+
+sys.path.insert(0, str(TOP / "bench"))
+from measure import cpu_s  # noqa: E402
 
 PEERS = ("plain", "haproxy", "nginx", "xtcpd")
 
@@ -178,6 +184,40 @@ def test_bench_plots():
         for name in p.stdout.split():
             with open(f"{path}/plots/{name}") as f:
                 contains(f.read(), "</svg>")
+
+
+def test_cpu_of_threads_that_have_ended_counts():
+    """While they come and go it is there to be read, and never goes back."""
+    ran, seen = [], []
+
+    def work():
+        while time.thread_time() < 0.002:
+            pass
+        ran.append(time.thread_time())
+
+    before = cpu_s(os.getpid())
+    for _ in range(20):
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for t in threads:
+            t.start()
+        while any(t.is_alive() for t in threads):
+            seen.append(cpu_s(os.getpid()))
+        for t in threads:
+            t.join()
+    used = cpu_s(os.getpid()) - before
+    equal(seen, sorted(seen))
+    equal(used >= sum(ran), True, f"{used} s of {sum(ran)}")
+
+
+def test_cpu_of_no_process_is_an_error():
+    with Process("sleep", 60) as p:
+        cpu_s(p.pid)
+    try:
+        cpu_s(p.pid)
+    except ProcessLookupError as e:
+        contains(str(e), f"process {p.pid}: ")
+    else:
+        raise AssertionError("a process that is gone has no CPU time")
 
 
 def fails(text, *args, program="run", status=2):
