@@ -4,6 +4,7 @@
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 from harness import Process, Skip, equal, run, wait_for
 
@@ -17,7 +18,12 @@ class Tmux(Process):
         self.dir = tempfile.TemporaryDirectory()
         self.socket = self.dir.name + "/s"
         self.command, self.size, self.term = command, (width, height), term
-        super().__init__("tmux", "-S", self.socket, "-f", "/dev/null", "-D")
+        # ncurses keeps what it knows of the terminal until the end
+        suppressions = Path(self.dir.name, "leaks")
+        suppressions.write_text("leak:libtinfo\nleak:libncurses\n")
+        super().__init__("tmux", "-S", self.socket, "-f", "/dev/null", "-D",
+                         env={"LSAN_OPTIONS": f"suppressions={suppressions}:"
+                              "print_suppressions=0"})
 
     def __enter__(self):
         wait_for("tmux listens", lambda: not run(
