@@ -71,6 +71,9 @@ def guarded(function, args):
             sysctl("net/ipv4/ip_forward", 1)
             sysctl("net/ipv6/conf/all/forwarding", 1)
             sysctl("net/ipv4/ip_local_port_range", "1024 65535")
+            # nor may a client's end take the port of a server to come
+            sysctl("net/ipv4/ip_local_reserved_ports",
+                   "5001-5003,7001-7003,8002-8003")
             return function(*args)
     except Missing as e:
         return {"missing": str(e)}
