@@ -502,6 +502,11 @@ tests_unit_run_test_options_LDADD = $(unit_run)
 unit_tests += tests/unit/tools/test_swarm_conn
 tests_unit_tools_test_swarm_conn_LDADD = $(unit_tools)
 
+unit_tests += tests/unit/tools/test_pattern
+tests_unit_tools_test_pattern_SOURCES = \
+	tests/unit/tools/test_pattern.c tests/tools/pattern.h
+tests_unit_tools_test_pattern_LDADD = $(unit_base)
+
 unit_tests += tests/unit/tools/test_swarm_hist
 tests_unit_tools_test_swarm_hist_LDADD = $(unit_tools)
 
