@@ -39,12 +39,17 @@ enum link_state {
 
 /* Payload bytes that a daemon may send us before we grant more. */
 #define LINK_CREDIT_BYTES (4u * 1024u * 1024u)
+/* SO_SNDBUF of a Unix stream: the kernel doubles it, for what it takes itself. */
+#define LINK_SOCKET_BYTES (106496)
 /* Bytes in `out` above which no reply is taken; control frames still are. */
 #define LINK_OUT_SOFT (512u * 1024u)
 /* Hard bound of `out` and `kept`: never reached by a daemon that reads. */
 #define LINK_OUT_MAX (256u * 1024u * 1024u)
-/* Ask for confirmation (PING) once so much is not confirmed. */
+/* Ask for confirmation (PING) once so much is not confirmed, and again after
+ * each LINK_PING_STEP: what is written in one go is confirmed in parts. */
 #define LINK_PING_BYTES (16u * 1024u)
+#define LINK_PING_STEP (64u * 1024u)
+#define LINK_PINGS_MAX 8u /* a power of two */
 /* Corked, write once so much is gathered. */
 #define LINK_CORK_BYTES (16u * 1024u)
 /* A handshake takes at most this; redialling starts and ends at these. */
@@ -56,6 +61,12 @@ enum link_state {
 /* Streams of one group: xtcpd has at most 256 workers. */
 #define LINKS_MAX 1024u
 
+/* PINGs that are not answered yet, oldest first: what in out each confirms. */
+struct link_pings {
+	uint64_t pos[LINK_PINGS_MAX];
+	uint8_t first, n;
+};
+
 struct link {
 	struct group *group;
 	uint32_t index; /* in group->links; the tag of its descriptor */
@@ -65,7 +76,6 @@ struct link {
 	bool writing; /* EPOLLOUT is on */
 	bool was_up; /* connections may refer to it */
 	bool resume; /* the daemon keeps the promises of frame.h, Resumption */
-	bool pinged; /* a PING is not answered yet */
 	bool resuming; /* until the PONG that ends the resumption */
 	bool resumed; /* ... its PING was sent */
 	uint16_t worker; /* of the daemon, FRAME_WORKER_ANY before HELLO */
@@ -75,7 +85,7 @@ struct link {
 	int64_t send_credit; /* payload bytes that we may send */
 	uint32_t recv_used; /* payload bytes received and not granted again */
 	uint64_t epoch; /* of the ids that our connections have; 0: not told */
-	uint64_t ping_pos; /* position in out that PONG confirms */
+	struct link_pings pings;
 	uint64_t due_ms; /* see enum link_state; 0: never */
 	uint64_t up_ms; /* since when it is UP */
 	uint32_t delay_ms; /* of the next redialling */

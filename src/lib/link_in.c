@@ -489,10 +489,13 @@ static int link_on_ping(struct link *l, const struct frame *f)
 
 static int link_on_pong(struct link *l, const struct frame *f)
 {
+	struct link_pings *p = &l->pings;
+
 	/* Not even a daemon that guesses may confirm what wasn't sent. */
-	if (!l->pinged || f->offset != l->ping_pos || l->ping_pos > l->out.sent)
+	if (!p->n || f->offset != p->pos[p->first] || f->offset > l->out.sent)
 		return -EPROTO;
-	l->pinged = false;
+	p->first = (uint8_t)((p->first + 1u) % LINK_PINGS_MAX);
+	p->n--;
 	if (l->resumed) {
 		/* Before connections are introduced that have known ids. */
 		l->resuming = l->resumed = false;

@@ -315,9 +315,26 @@ static void link_fill_resync(struct link *l)
 	l->resync_cd = 0;
 }
 
+/*
+ * One PING would do, were the peer to confirm all of out at once: but then we
+ * would stand still while it works, and it while we fill up again.
+ */
+static bool link_ping_due(const struct link *l)
+{
+	const struct link_pings *p = &l->pings;
+	uint64_t last;
+
+	if (!p->n)
+		return frame_queue_held(&l->out) >= LINK_PING_BYTES;
+	last = p->pos[(p->first + p->n - 1u) % LINK_PINGS_MAX];
+	return p->n < LINK_PINGS_MAX && !l->resumed &&
+	       l->out.tail - last >= LINK_PING_STEP;
+}
+
 void link_fill(struct link *l)
 {
 	struct frame ping = { .type = FRAME_PING };
+	struct link_pings *p = &l->pings;
 	bool resumed;
 
 	if (l->state != LINK_UP)
@@ -331,15 +348,14 @@ void link_fill(struct link *l)
 		link_fill_resync(l);
 	resumed =
 		l->resuming && !l->resync_cd && frame_queue_held(&l->kept) == 0;
-	if (!l->resume || l->pinged ||
-	    (!resumed && frame_queue_held(&l->out) < LINK_PING_BYTES))
+	/* The one that ends the resumption is alone. */
+	if (!l->resume || !(resumed ? !p->n : link_ping_due(l)))
 		return;
 	ping.flags = resumed ? FRAME_F_RESUMED : 0;
 	ping.offset = l->out.tail + FRAME_HEADER_BYTES;
 	if (link_control(l, &ping) == 0) {
-		l->pinged = true;
+		p->pos[(p->first + p->n++) % LINK_PINGS_MAX] = ping.offset;
 		l->resumed = resumed;
-		l->ping_pos = ping.offset;
 	}
 }
 

@@ -70,7 +70,8 @@
  *	  position in the reply stream; what xtcpd has taken already is skipped
  *	  (a gap resets the connection);
  *	- PING from the backend is answered by PONG once all frames before it
- *	  have taken effect, in memory that survives the process;
+ *	  have taken effect, in memory that survives the process; several may
+ *	  be unanswered at a time;
  *	- a backend that attaches again may speak of connections it had before:
  *	  a live one of this worker and group that is bound to no other backend,
  *	  and was bound to no other since, is taken as its own; for any other

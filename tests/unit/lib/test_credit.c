@@ -150,6 +150,74 @@ START_TEST(test_ping_is_answered)
 }
 END_TEST
 
+/* Fills up what is kept, and takes it. Returns how many PINGs came with it. */
+static int fill_unconfirmed(int cd, struct frame pings[16])
+{
+	size_t left = 0;
+	struct frame f;
+	int n = 0, sent;
+
+	fake_credit(&k.s[0], 7, 4u << 20, 0);
+	fake_pump(&k);
+	while ((sent = fake_send_bytes(&k, cd, 0, 32768)) > 0) {
+		for (left += (size_t)sent;
+		     left > 0 || fake_has_frame(&k, &k.s[0]);) {
+			const uint8_t *payload;
+
+			while (!fake_has_frame(&k, &k.s[0]))
+				usleep(100);
+			frame_reader_next(&k.s[0].in, &f, &payload);
+			if (f.type == FRAME_PING && n < 16)
+				pings[n++] = f;
+			else
+				left -= f.length;
+		}
+	}
+	ck_assert_int_eq(sent, -EAGAIN);
+	return n;
+}
+
+/* Else the daemon has nothing to do until we have heard that it did all. */
+START_TEST(test_what_is_kept_is_confirmed_in_parts)
+{
+	struct frame pings[16];
+	int cd = fake_connect_text(&k, 7, "abc"), n;
+
+	n = fill_unconfirmed(cd, pings);
+	ck_assert_int_ge(n, 4);
+	ck_assert_int_eq(xtcp_ctx_room(k.ctx, k.gd, cd), 0);
+	for (int i = 0; i < n; i++) {
+		pings[i].type = FRAME_PONG;
+		fake_send(&k.s[0], pings[i], NULL, 0);
+		fake_pump(&k);
+		ck_assert_int_gt(xtcp_ctx_room(k.ctx, k.gd, cd), 0);
+	}
+	/* What came behind the last of them has one of its own. */
+	pings[0] = fake_expect(&k, &k.s[0], FRAME_PING, NULL);
+	pings[0].type = FRAME_PONG;
+	fake_send(&k.s[0], pings[0], NULL, 0);
+	fake_pump(&k);
+	fake_drop(&k.s[0]);
+	fake_reaccept(&k);
+	ck_assert_uint_eq(fake_expect(&k, &k.s[0], FRAME_REPLY, NULL).length,
+			  0);
+	fake_resumed(&k, &k.s[0]);
+}
+END_TEST
+
+START_TEST(test_confirmation_out_of_turn_ends_the_stream)
+{
+	struct frame pings[16];
+	int cd = fake_connect_text(&k, 7, "abc");
+
+	ck_assert_int_ge(fill_unconfirmed(cd, pings), 2);
+	pings[1].type = FRAME_PONG;
+	fake_send(&k.s[0], pings[1], NULL, 0);
+	fake_pump(&k);
+	fake_expect_close(&k, &k.s[0]);
+}
+END_TEST
+
 START_TEST(test_cork_gathers_until_the_queue_is_empty)
 {
 	char buf[64];
@@ -177,4 +245,6 @@ UNIT_MAIN("lib/credit",
 		    test_send_stops_at_the_connections_credit,
 		    test_credit_is_granted_again_in_large_steps,
 		    test_ping_is_answered,
+		    test_what_is_kept_is_confirmed_in_parts,
+		    test_confirmation_out_of_turn_ends_the_stream,
 		    test_cork_gathers_until_the_queue_is_empty))
