@@ -57,6 +57,27 @@ static void call_show(uint8_t *at, uint32_t len, struct iovec *iov, int *n)
 		iov[(*n)++] = (struct iovec){ .iov_base = at, .iov_len = len };
 }
 
+/* Of struct rx_holder. Where there are more chunks, some are not remembered. */
+#define CALL_PEEKED_MASK 0xffffffu
+
+/*
+ * A chunk of the block's that begins at or before rcv_dlv, near it: where
+ * stack_peek() ended the last time, as bulk may wait in thousands of them for
+ * the application's word. It may be another's by now.
+ */
+static uint32_t call_peek_from(const struct stack *st, uint32_t bi,
+			       const struct blk *b)
+{
+	const struct chunk *desc = st->sh->rx.desc;
+	uint32_t i = st->rx_holders[bi].peeked;
+
+	return b->rx_head != NIL && desc[i].owner == bi &&
+			       seq_leq(desc[i].seq, b->rcv_dlv) &&
+			       seq_geq(desc[i].seq, desc[b->rx_head].seq)
+		       ? i
+		       : b->rx_head;
+}
+
 uint32_t stack_peek(struct stack *st, uint32_t ri, uint32_t max_bytes,
 		    struct iovec *iov, int *iovcnt, uint64_t *ret_offset,
 		    bool *ret_redelivered)
@@ -65,7 +86,7 @@ uint32_t stack_peek(struct stack *st, uint32_t ri, uint32_t max_bytes,
 	const struct chunks *rx = &st->sh->rx;
 	const struct chunk *desc = rx->desc;
 	const struct blk *b;
-	uint32_t i, skip, done = 0;
+	uint32_t i, skip, last = 0, done = 0;
 	int n = 0, max = *iovcnt;
 
 	*iovcnt = 0;
@@ -74,7 +95,7 @@ uint32_t stack_peek(struct stack *st, uint32_t ri, uint32_t max_bytes,
 	b = &st->sh->blks[r->block];
 	*ret_offset = r->rcv_off + (b->rcv_dlv - b->rcv_app);
 	*ret_redelivered = seq_lt(b->rcv_dlv, b->rcv_redlv);
-	i = b->rx_head;
+	i = call_peek_from(st, r->block, b);
 	while (i != NIL && seq_leq(desc[i].seq + desc[i].len, b->rcv_dlv))
 		i = desc[i].next;
 	skip = i == NIL ? 0 : b->rcv_dlv - desc[i].seq;
@@ -82,9 +103,11 @@ uint32_t stack_peek(struct stack *st, uint32_t ri, uint32_t max_bytes,
 		uint32_t piece = min_u32(desc[i].len - skip, max_bytes - done);
 
 		call_show(chunk_data(rx, i) + skip, piece, iov, &n);
+		last = i;
 		done += piece;
 		skip = 0;
 	}
+	st->rx_holders[r->block].peeked = last & CALL_PEEKED_MASK;
 	*iovcnt = n;
 	return done;
 }

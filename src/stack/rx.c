@@ -48,6 +48,7 @@
 
 /* Gaps that honest loss leaves in a window stay well below. */
 #define RX_RUNS_MAX 128u
+_Static_assert(RX_RUNS_MAX < UINT8_MAX, "rx_holder.runs, and one that joins");
 
 /* In how many round trips a sender uses up a window that is small for it, what
  * a round trip is when none was measured, and the least that makes a turn. */

@@ -112,7 +112,9 @@ struct rx_run {
 /* A block that has such, in the list of its pool. */
 struct rx_holder {
 	uint32_t next, prev; /* blocks, or NIL */
-	uint32_t runs;
+	uint32_t runs : 8;
+	/* The last chunk that stack_peek() showed, or any, as its low bits. */
+	uint32_t peeked : 24;
 };
 
 /* How fast a client takes what is queued for it (tx.c). */

@@ -371,6 +371,68 @@ START_TEST(test_lost_backend_makes_bytes_undelivered_again)
 }
 END_TEST
 
+/* Takes what stack_peek() shows, at most so much: the stream goes on at *pos. */
+static uint32_t take_bulk(const struct rig_client *cl, uint32_t *pos,
+			  uint32_t max)
+{
+	struct iovec iov[16];
+	uint64_t offset;
+	bool again;
+	int n = 16;
+	uint32_t got =
+		stack_peek(rig.st, cl->ri, max, iov, &n, &offset, &again);
+
+	ck_assert_uint_eq(offset, *pos);
+	for (int i = 0; i < n; i++)
+		for (size_t k = 0; k < iov[i].iov_len; k++, ++*pos)
+			ck_assert_uint_eq(((uint8_t *)iov[i].iov_base)[k],
+					  (uint8_t)(*pos % 251));
+	stack_delivered(rig.st, cl->ri, got, rig.now_us);
+	return got;
+}
+
+/* Where the look before ended is where the next one begins, whatever came
+ * between. */
+START_TEST(test_bulk_that_waits_is_peeked_at_in_its_order)
+{
+	struct rig_client cl = { 0 };
+	static uint8_t data[60000];
+	uint32_t taken = 0, sent = 0, acked = 0;
+
+	for (uint32_t i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i % 251);
+	rig_connect(&cl, 1000);
+	for (int round = 0; round < 40; round++) {
+		uint32_t n = 300 + (uint32_t)round * 37;
+
+		if (sent + n > sizeof(data))
+			break;
+		rig_send_bytes(&cl, data + sent, n);
+		sent += n;
+		take_bulk(&cl, &taken, 700);
+		if (round % 7 == 3) {
+			/* The stream is lost. */
+			stack_undeliver(rig.st, cl.ri);
+			taken = acked;
+			while (take_bulk(&cl, &taken, 2000))
+				;
+		}
+		if (round % 5 == 4) {
+			n = (taken - acked) * 2 / 3;
+			ck_assert_int_eq(stack_reply(rig.st, cl.ri, acked, n,
+						     NULL, 0, rig.now_us),
+					 0);
+			acked += n;
+			stack_flush(rig.st, rig.now_us);
+		}
+	}
+	while (take_bulk(&cl, &taken, 5000))
+		;
+	ck_assert_uint_eq(taken, sent);
+	rig.seen = rig.n_out;
+}
+END_TEST
+
 START_TEST(test_throttled_pool_withholds_and_freezes_the_window_but_takes_acks)
 {
 	struct rig_client a = { 0 }, b = { 0 };
@@ -467,5 +529,6 @@ UNIT_MAIN(
 		test_fin_is_acknowledged_when_everything_before_it_is,
 		test_closing_with_unprocessed_bytes_resets,
 		test_lost_backend_makes_bytes_undelivered_again,
+		test_bulk_that_waits_is_peeked_at_in_its_order,
 		test_throttled_pool_withholds_and_freezes_the_window_but_takes_acks,
 		test_text_beyond_gaps_never_keeps_out_text_in_sequence))
