@@ -8,7 +8,8 @@
  * becomes one turn:
  *
  *	TUN queue readable    read up to 64 packets, parse all (which prefetches),
- *	                      hand those of other workers over, input our own
+ *	                      hand those of other workers over, input our own;
+ *	                      these three for each large one (of 8) apart
  *	handover ring         up to 64 packets from each other worker
  *	stream readable ...   bstream.c
  *	timer                 stack_tick(), groups_tick()
@@ -37,7 +38,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -45,6 +45,10 @@
 #include "daemon/gso_split.h"
 #include "daemon/loss.h"
 #include "daemon/sandbox.h"
+
+/* What takes a good part of the fastest cache, and how many a turn takes. */
+#define WORKER_LARGE_BYTES (16u * 1024u)
+#define WORKER_LARGE_MAX 8u
 
 static void worker_count(struct worker *w, enum worker_counter which,
 			 uint64_t n)
@@ -66,23 +70,23 @@ static void worker_turn_begin(struct worker *w)
 	w->gs.now_us = worker_clock(w);
 }
 
-/*
- * Set the timer when something is due before it. It is ours, not libevent's,
- * which would set it before each wait: a system call per turn.
- */
+/* Set the timer when something is due before it. */
 static void worker_arm_timer(struct worker *w)
 {
-	uint64_t at = min_u64(stack_next_us(w->st), w->gs.tick_at_us);
-	struct itimerspec its = { .it_interval.tv_sec = 0 };
+	uint64_t at = min_u64(stack_next_us(w->st), w->gs.tick_at_us),
+		 now = w->gs.now_us;
+	struct timeval tv = { 0 };
 
 	if (groups_pending(&w->gs))
-		at = w->gs.now_us;
-	at = max_u64(at, 1); /* 0 would disarm it */
+		at = now;
+	at = max_u64(at, 1);
 	if (w->timer_at_us && w->timer_at_us <= at)
 		return;
-	its.it_value.tv_sec = (time_t)(at / USEC_PER_SEC);
-	its.it_value.tv_nsec = (long)(at % USEC_PER_SEC * NSEC_PER_USEC);
-	if (timerfd_settime(w->timer_fd, TFD_TIMER_ABSTIME, &its, NULL) == 0)
+	if (at > now) {
+		tv.tv_sec = (time_t)((at - now) / USEC_PER_SEC);
+		tv.tv_usec = (suseconds_t)((at - now) % USEC_PER_SEC);
+	}
+	if (evtimer_add(w->ev_timer, &tv) == 0)
 		w->timer_at_us = at;
 }
 
@@ -150,18 +154,24 @@ static void worker_hand_over(struct worker *w, const struct seg *seg)
 		worker_hand_over_packet(w, seg->worker, buf, len);
 }
 
-/* Read a batch. Returns how many packets it has, parsed or not. */
-static uint32_t worker_read(struct worker *w, uint32_t *ret_segs)
+/*
+ * Read up to max packets, but none after a large one, which is the better dealt
+ * with while the cache has it. Returns how many there were, parsed or not;
+ * ret_more: a large one ended it.
+ */
+static uint32_t worker_read(struct worker *w, uint32_t max, uint32_t *ret_segs,
+			    bool *ret_more)
 {
 	uint32_t n = 0, segs = 0;
 	struct tun_packet packet;
-	bool keep = false;
+	bool keep = false, large = false;
 	int rc = 0;
 
 	tun_io_rewind(w->io);
-	while (n < WORKER_BATCH &&
+	while (n < max && !large &&
 	       (rc = tun_io_read(w->io, keep, &packet)) > 0) {
 		n++;
+		large = packet.len > WORKER_LARGE_BYTES;
 		if (unlikely(w->tap.on))
 			tap_packet(&w->tap, CAPTURE_IN,
 				   &(struct iovec){ packet.bytes, packet.len },
@@ -174,19 +184,15 @@ static uint32_t worker_read(struct worker *w, uint32_t *ret_segs)
 	if (rc < 0)
 		worker_tun_failed(w, -rc);
 	*ret_segs = segs;
+	*ret_more = large;
 	return n;
 }
 
-static void worker_on_tun(evutil_socket_t fd, short what, void *arg)
+/* Returns the workers that were given something, a bit each. */
+static uint64_t worker_input(struct worker *w, uint32_t segs)
 {
-	struct worker *w = arg;
 	uint64_t to_wake = 0;
-	uint32_t segs;
 
-	(void)fd;
-	(void)what;
-	worker_turn_begin(w);
-	worker_count(w, WC_tun_packets_in, worker_read(w, &segs));
 	for (uint32_t i = 0; i < segs; i++)
 		stack_expect(w->st, &w->segs[i]);
 	for (uint32_t i = 0; i < segs; i++) {
@@ -199,6 +205,25 @@ static void worker_on_tun(evutil_socket_t fd, short what, void *arg)
 			to_wake |= UINT64_C(1) << seg->worker;
 		}
 	}
+	return to_wake;
+}
+
+static void worker_on_tun(evutil_socket_t fd, short what, void *arg)
+{
+	uint32_t n = 0, large = 0, segs;
+	struct worker *w = arg;
+	uint64_t to_wake = 0;
+	bool more;
+
+	(void)fd;
+	(void)what;
+	worker_turn_begin(w);
+	do {
+		n += worker_read(w, WORKER_BATCH - n, &segs, &more);
+		large += more;
+		to_wake |= worker_input(w, segs);
+	} while (more && n < WORKER_BATCH && large < WORKER_LARGE_MAX);
+	worker_count(w, WC_tun_packets_in, n);
 	for (uint32_t i = 0; to_wake; i++, to_wake >>= 1)
 		if (to_wake & 1 && handover_wake(w->setup.handover, i))
 			worker_count(w, WC_handover_wakeups, 1);
@@ -253,7 +278,6 @@ static void worker_on_handover(evutil_socket_t fd, short what, void *arg)
 	handover_clear(w->setup.handover, w->setup.index);
 }
 
-/* The turn's end sets it anew, so nobody has to read it. */
 static void worker_on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
@@ -330,7 +354,8 @@ static int worker_init_events(struct worker *w)
 	if (!config)
 		return -ENOMEM;
 	/* One thread per base: no locks in it. */
-	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK |
+					      EVENT_BASE_FLAG_PRECISE_TIMER);
 	w->base = event_base_new_with_config(config);
 	event_config_free(config);
 	if (!w->base)
@@ -339,11 +364,9 @@ static int worker_init_events(struct worker *w)
 			      worker_on_tun, w);
 	w->ev_mail = event_new(w->base, w->box.fd, EV_READ | EV_PERSIST,
 			       worker_on_mail, w);
-	w->ev_timer = event_new(w->base, w->timer_fd, EV_READ | EV_PERSIST,
-				worker_on_timer, w);
+	w->ev_timer = evtimer_new(w->base, worker_on_timer, w);
 	if (!w->ev_tun || !w->ev_mail || !w->ev_timer ||
-	    event_add(w->ev_tun, NULL) < 0 || event_add(w->ev_mail, NULL) < 0 ||
-	    event_add(w->ev_timer, NULL) < 0)
+	    event_add(w->ev_tun, NULL) < 0 || event_add(w->ev_mail, NULL) < 0)
 		return -ENOMEM;
 	if (!w->setup.handover)
 		return 0;
@@ -398,10 +421,6 @@ static int worker_init(struct worker *w)
 			  clock_now_us());
 	if (!w->st)
 		return -ENOMEM;
-	w->timer_fd =
-		timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-	if (w->timer_fd < 0)
-		return -errno;
 	err = worker_init_events(w);
 	if (err < 0)
 		return err;
@@ -418,7 +437,6 @@ int worker_new(struct worker **ret_w, const struct worker_setup *setup)
 	if (!w)
 		return -ENOMEM;
 	w->setup = *setup;
-	w->timer_fd = -1;
 	sem_init(&w->serving, 0, 0);
 	err = mailbox_init(&w->box, WORKER_MAIL_MAX);
 	if (err < 0) {
@@ -445,8 +463,6 @@ void worker_free(struct worker *w)
 			event_free(*events[i]);
 	if (w->base)
 		event_base_free(w->base);
-	if (w->timer_fd >= 0)
-		close(w->timer_fd);
 	stack_free(w->st);
 	shard_fini(&w->shard);
 	tap_fini(&w->tap);

@@ -19,6 +19,8 @@
 
 #define WORKERS 2u
 #define CLIENTS 64u
+#define LARGE 20000u
+#define BULKS 10u
 
 static struct arena arena;
 static struct handover *handover;
@@ -185,14 +187,14 @@ END_TEST
 static void put_large(const struct rig_client *cl, uint8_t flags, uint32_t len,
 		      uint16_t unit)
 {
-	static const uint8_t text[4096];
+	static const uint8_t text[LARGE];
 	const struct virtio_net_hdr vnet = {
 		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
 		.gso_type = unit ? VIRTIO_NET_HDR_GSO_TCPV4
 				 : VIRTIO_NET_HDR_GSO_NONE,
 		.gso_size = unit,
 	};
-	uint8_t buf[sizeof(vnet) + 8192];
+	uint8_t buf[sizeof(vnet) + LARGE + 256];
 
 	memcpy(buf, &vnet, sizeof(vnet));
 	put(buf,
@@ -266,6 +268,58 @@ START_TEST(test_large_packet_of_another_is_handed_over_in_segments)
 			take_answer(&cl, &ack);
 		while (ack != cl.snd_nxt);
 		ck_assert_uint_eq(handed_over() - before, sends[i].segs);
+	}
+}
+END_TEST
+
+/* Bytes that both have received; what they answered is thrown away. */
+static uint64_t bytes_in(void)
+{
+	uint64_t sum = 0;
+	uint8_t buf[64];
+
+	for (uint32_t i = 0; i < WORKERS; i++) {
+		while (read(tun[i][1], buf, sizeof(buf)) > 0)
+			;
+		sum += counter_get(&workers[i]->st->counters[SC_bytes_in]);
+	}
+	return sum;
+}
+
+/* More of them than a turn takes, of connections of either worker. */
+START_TEST(test_large_packets_and_small_ones_in_between_all_count)
+{
+	static const uint32_t lens[] = { 300, LARGE, 600, LARGE, 900 };
+	const uint32_t n = sizeof(lens) / sizeof(lens[0]);
+	struct rig_client cl[BULKS];
+	uint64_t total = 0;
+	uint32_t ack;
+
+	for (uint32_t i = 0; i < BULKS; i++) {
+		rig_client(&cl[i], (uint16_t)(1000 + i));
+		cl[i].snd_nxt = cl[i].iss;
+		put_large(&cl[i], TH_SYN, 0, 0);
+		take_answer(&cl[i], &ack);
+		cl[i].snd_nxt++;
+		put_large(&cl[i], TH_ACK, 0, 0);
+	}
+	for (uint32_t k = 0; k < n * BULKS; k++) {
+		struct rig_client *c = &cl[k % BULKS];
+		uint32_t len = lens[k / BULKS];
+
+		put_large(c, TH_ACK | TH_PSH, len, len == LARGE ? 1000 : 0);
+		c->snd_nxt += len;
+		total += len;
+	}
+	while (bytes_in() < total)
+		sched_yield();
+	/* Each hears so when it sends its last segment again. */
+	for (uint32_t i = 0; i < BULKS; i++) {
+		cl[i].snd_nxt -= lens[n - 1];
+		put_large(&cl[i], TH_ACK | TH_PSH, lens[n - 1], 0);
+		do
+			take_answer(&cl[i], &ack);
+		while (ack != cl[i].snd_nxt + lens[n - 1]);
 	}
 }
 END_TEST
@@ -382,7 +436,8 @@ UNIT_MAIN("daemon/worker",
 	  UNIT_LOOP("handover", 2, up, down,
 		    test_packets_of_others_are_handed_over),
 	  UNIT_CASE("offload", up_offload, down,
-		    test_large_packet_of_another_is_handed_over_in_segments),
+		    test_large_packet_of_another_is_handed_over_in_segments,
+		    test_large_packets_and_small_ones_in_between_all_count),
 	  UNIT_CASE("all", up, down, test_workers_answer_inquiries,
 		    test_cancelled_inquiry_is_done_with_what_there_is,
 		    test_inquiry_that_reached_nobody_is_done_and_freed))
