@@ -202,7 +202,9 @@ static int backend_socket(const struct backend *b)
 
 	if (fd < 0)
 		return -errno;
-	if (b->sa.ss_family != AF_UNIX)
+	if (b->sa.ss_family == AF_UNIX)
+		socket_widen(fd);
+	else
 		socket_no_delay(fd);
 	return fd;
 }

@@ -7,8 +7,11 @@
  *	socket --read--> in --bstream_process()--> hello.c (until it is up)
  *	                                       '-> reply.c
  *	deliver.c, reply.c --bstream_send()--> out --flush once a turn--> socket
+ *	                                 '-- a large frame, while out is empty --^
  *
- * One read per event, and all frames of it: that bounds a turn. Reading stops
+ * A turn reads until a read does not fill the buffer, or BSTREAM_READ_BYTES, and
+ * handles all frames of each read. What it gives rise to leaves at its end: the
+ * more a turn has, the fewer packets and wake-ups. Reading stops
  * (stalls) in two cases: a REPLY that the stack could not take whole is held
  * until the client has acknowledged something, and a queue without room for
  * answers must be written first. So a backend that doesn't read what it
@@ -23,7 +26,9 @@
  *      makes all else do nothing.
  *  I2  ev_read is pending if and only if the stream is not stalled and not
  *      connecting.
- *  I3  `held_payload` lies in `in`, which is not touched while it is held.
+ *  I3  bytes leave in the order of bstream_send(): past `out` only while it is
+ *      empty.
+ *  I4  `held_payload` lies in `in`, which is not touched while it is held.
  */
 #include "daemon/bstream.h"
 
@@ -45,6 +50,11 @@
 /* The most that answers to one frame can take. */
 #define BSTREAM_ANSWER_BYTES 2048u
 #define BSTREAM_ERROR_TEXT_MAX 200
+/* What one turn reads of a stream that has more than a buffer's worth. */
+#define BSTREAM_READ_BYTES (512u * 1024u)
+/* Frames with so much payload are not copied into the queue if they need not be:
+ * what a system call of its own costs is less. */
+#define BSTREAM_DIRECT_BYTES (16u * 1024u)
 /* DATA frames of less than this wait for a queue with more room. */
 #define BSTREAM_DATA_MIN 4096u
 
@@ -221,21 +231,74 @@ bool bstream_control_room(const struct bstream *s)
 		       STREAM_OUT_CONTROL_BYTES;
 }
 
+/* The socket has taken something. */
+static void bstream_moved(struct bstream *s)
+{
+	if (!s->ping_out)
+		s->ping_us = 0; /* it moves: ask in earnest */
+}
+
+/* Returns how much of the frame, header included, the socket took. */
+static size_t bstream_send_direct(struct bstream *s, const struct frame *f,
+				  const struct iovec *iov, int n,
+				  size_t payload)
+{
+	uint8_t wire[FRAME_HEADER_BYTES];
+	struct iovec out[2 + BSTREAM_IOV_MAX];
+	struct msghdr msg = { .msg_iov = out, .msg_iovlen = 1 + (size_t)n };
+	struct frame header = *f;
+	ssize_t done;
+
+	assert(n <= 1 + BSTREAM_IOV_MAX);
+	header.length = (uint32_t)payload;
+	frame_encode(&header, wire);
+	out[0] = (struct iovec){ wire, sizeof(wire) };
+	memcpy(out + 1, iov, (size_t)n * sizeof(*iov));
+	do
+		done = sendmsg(s->fd, &msg, MSG_NOSIGNAL);
+	while (done < 0 && errno == EINTR);
+	/* An error comes again when what is queued is written. */
+	if (done <= 0)
+		return 0;
+	bstream_moved(s);
+	return (size_t)done;
+}
+
+/* Returns whether something is left for bstream_flush(). */
+static bool bstream_queue(struct bstream *s, const struct frame *f,
+			  const struct iovec *iov, int n, size_t payload)
+{
+	size_t done = 0;
+	int err;
+
+	if (payload >= BSTREAM_DIRECT_BYTES &&
+	    frame_queue_pending(&s->out) == 0)
+		done = bstream_send_direct(s, f, iov, n, payload);
+	if (done == FRAME_HEADER_BYTES + payload)
+		return false;
+	err = frame_queue_appendv(&s->out, f, iov, (size_t)n);
+	if (err < 0) {
+		bstream_fail(s, err);
+		return false;
+	}
+	frame_queue_consume(&s->out, done);
+	return true;
+}
+
 void bstream_send(struct bstream *s, const struct frame *f,
 		  const struct iovec *iov, int n)
 {
 	struct groups *gs = s->group->gs;
-	uint64_t before = s->out.tail, payload;
-	int err;
+	size_t payload = 0;
+	bool queued;
 
 	if (s->failed || s->deaf)
 		return;
-	err = frame_queue_appendv(&s->out, f, iov, (size_t)n);
-	if (err < 0) {
-		bstream_fail(s, err);
+	for (int i = 0; i < n; i++)
+		payload += iov[i].iov_len;
+	queued = bstream_queue(s, f, iov, n, payload);
+	if (s->failed)
 		return;
-	}
-	payload = s->out.tail - before - FRAME_HEADER_BYTES;
 	if (f->type == FRAME_DATA) {
 		assert(payload <= s->tx_credit_bytes); /* deliver.c, I4 */
 		s->tx_credit_bytes -= payload;
@@ -243,7 +306,7 @@ void bstream_send(struct bstream *s, const struct frame *f,
 		s->backend->stats.bytes_in += payload;
 	}
 	groups_count(gs, WC_frames_out);
-	if (!s->dirty) {
+	if (queued && !s->dirty) {
 		s->dirty = true;
 		s->dirty_next = gs->dirty;
 		gs->dirty = s;
@@ -282,8 +345,7 @@ void bstream_flush(struct bstream *s)
 			return;
 		}
 		frame_queue_consume(&s->out, (size_t)n);
-		if (!s->ping_out)
-			s->ping_us = 0; /* it moves: ask in earnest */
+		bstream_moved(s);
 		if (!s->failed && (s->waiting.n > 0 || s->turn.n > 0 ||
 				   s->group->waiting.n > 0))
 			group_has_room(s->group);
@@ -376,7 +438,8 @@ void bstream_process(struct bstream *s)
 	}
 }
 
-static void bstream_read(struct bstream *s)
+/* Returns whether the buffer was filled: there may be more. */
+static bool bstream_read_once(struct bstream *s, size_t *ret_bytes)
 {
 	size_t room;
 	void *space = frame_reader_space(&s->in, &room);
@@ -384,7 +447,7 @@ static void bstream_read(struct bstream *s)
 
 	if (!space) {
 		bstream_fail(s, -ENOMEM);
-		return;
+		return false;
 	}
 	n = read(s->fd, space, room);
 	if (n > 0) {
@@ -395,6 +458,17 @@ static void bstream_read(struct bstream *s)
 	} else if (errno != EAGAIN && errno != EINTR) {
 		bstream_fail(s, -errno);
 	}
+	*ret_bytes = n > 0 ? (size_t)n : 0;
+	return *ret_bytes == room;
+}
+
+static void bstream_read(struct bstream *s)
+{
+	size_t budget = BSTREAM_READ_BYTES, n;
+
+	while (bstream_read_once(s, &n) && n < budget && !s->failed &&
+	       s->stall == BSTREAM_FLOWS)
+		budget -= n;
 }
 
 void bstream_feed(struct bstream *s, const void *bytes, size_t n)

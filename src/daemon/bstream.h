@@ -15,6 +15,9 @@
 #include "base/units.h"
 #include "daemon/groups.h"
 
+/* Pieces of payload in a frame, but for the address. */
+#define BSTREAM_IOV_MAX 128
+
 /* PING comes after 5 s of silence; its answer has to come within this. */
 #define BSTREAM_SILENT_US (15 * USEC_PER_SEC)
 
@@ -48,8 +51,10 @@ uint32_t bstream_data_max(const struct bstream *s);
 bool bstream_control_room(const struct bstream *s);
 
 /*
- * Queue a frame; the caller made sure of room and credit. Without memory the
- * stream fails.
+ * Queue a frame of at most 1 + BSTREAM_IOV_MAX pieces; the caller made sure of
+ * room and credit. A large one goes out at once, from where it lies, if nothing
+ * is before it and as far as the socket takes it. Without memory the stream
+ * fails.
  */
 void bstream_send(struct bstream *s, const struct frame *f,
 		  const struct iovec *iov, int n);

@@ -41,8 +41,8 @@
 #include "daemon/bstream.h"
 #include "daemon/plain.h"
 
-/* Pieces of payload per DATA frame; a chunk each. */
-#define DELIVER_IOV 128
+/* Pieces of payload per DATA frame; a chunk each, or several neighbours. */
+#define DELIVER_IOV BSTREAM_IOV_MAX
 
 /* One connection while it is being told of. */
 struct delivery {
@@ -51,6 +51,7 @@ struct delivery {
 	struct blk *blk;
 	struct bstream *wait_on; /* after -EAGAIN: NULL for any */
 	bool turn; /* ... for max-inflight */
+	uint32_t left; /* bytes that are not delivered yet */
 	uint32_t ri;
 };
 
@@ -145,6 +146,12 @@ static void deliver_inflight_begin(struct blk *blk, struct bstream *s)
 	s->backend->inflight++;
 }
 
+void deliver_forget_granted(struct blk *blk)
+{
+	if (blk)
+		blk->app_granted_hi = blk->app_granted_lo = 0;
+}
+
 void deliver_rebind(struct group *g, uint32_t ri, struct bstream *s)
 {
 	struct rec *rec = list_rec(g, ri);
@@ -157,6 +164,7 @@ void deliver_rebind(struct group *g, uint32_t ri, struct bstream *s)
 		deliver_inflight_end(g, rec, blk);
 	rec->slot = s->slot;
 	rec->flags |= REC_TOLD;
+	deliver_forget_granted(blk);
 	g->slots[s->slot].used = true;
 	if (blk && seq_gt(blk->rcv_dlv, blk->rcv_app))
 		deliver_inflight_begin(blk, s);
@@ -296,12 +304,12 @@ static uint32_t deliver_trim(struct iovec *iov, int *n, uint32_t bytes,
 }
 
 /*
- * One DATA frame on s, of at most max bytes. Returns the bytes of the client in
- * it; 0: no room.
+ * One DATA frame on s, of at most max bytes. Returns whether there was room. The
+ * bytes count as delivered before the frame can leave (arena/recover.h).
  */
-static uint32_t deliver_data_frame(struct delivery *d, struct bstream *s,
-				   struct frame *f, struct iovec *iov, int n,
-				   uint32_t bytes, uint32_t max)
+static bool deliver_data_frame(struct delivery *d, struct bstream *s,
+			       struct frame *f, struct iovec *iov, int n,
+			       uint32_t bytes, uint32_t max)
 {
 	struct frame_addr addr;
 	struct iovec *from = iov + 1;
@@ -313,9 +321,11 @@ static uint32_t deliver_data_frame(struct delivery *d, struct bstream *s,
 		from = iov;
 	}
 	if (max == 0)
-		return 0;
+		return false;
 	bytes = deliver_trim(iov + 1, &n, bytes, max);
 	deliver_fill(d->g, d->ri, f, &addr);
+	deliver_inflight_begin(d->blk, s);
+	d->left = stack_delivered(d->g->gs->st, d->ri, bytes, d->g->gs->now_us);
 	bstream_send(s, f, from, from == iov ? n + 1 : n);
 	if (f->flags & FRAME_F_FIRST)
 		deliver_told(d->g, d->rec, &addr);
@@ -323,14 +333,13 @@ static uint32_t deliver_data_frame(struct delivery *d, struct bstream *s,
 		groups_count(d->g->gs, WC_redelivered);
 		s->backend->stats.redelivered++;
 	}
-	return bytes;
+	return true;
 }
 
 static int deliver_data(struct delivery *d)
 {
 	struct stack *st = d->g->gs->st;
 	struct iovec iov[1 + DELIVER_IOV];
-	uint32_t left;
 
 	do {
 		struct frame f = { .type = FRAME_DATA };
@@ -356,12 +365,9 @@ static int deliver_data(struct delivery *d)
 		}
 		if (redelivered)
 			f.flags |= FRAME_F_REDELIVERED;
-		bytes = deliver_data_frame(d, s, &f, iov, n, bytes, max);
-		if (bytes == 0)
+		if (!deliver_data_frame(d, s, &f, iov, n, bytes, max))
 			return deliver_wait(d, s);
-		deliver_inflight_begin(d->blk, s);
-		left = stack_delivered(st, d->ri, bytes, d->g->gs->now_us);
-	} while (left);
+	} while (d->left);
 	return 0;
 }
 
@@ -456,10 +462,23 @@ static int deliver_credit_frame(struct delivery *d, uint64_t limit)
 	return 0;
 }
 
+/* Reply bytes that the backend may still send, of what it was granted. */
+static uint64_t deliver_unused(const struct rec *rec, const struct blk *blk)
+{
+	uint32_t queued = seq_lt(blk->snd_una, blk->snd_end)
+				  ? blk->snd_end - blk->snd_una
+				  : 0;
+	uint64_t used = rec->snd_off + queued, granted = deliver_granted(blk);
+
+	return granted > used ? granted - used : 0;
+}
+
 /*
  * The limit of frame.h, or more for bulk: twice the congestion window ahead,
  * so that the client never waits for the backend, within what the stack
- * queues for one connection as its buffer is filled now. blk may be NULL.
+ * queues for one connection as its buffer is filled now. Since each CREDIT
+ * wakes the backend, half of that is used before it is told of more; the ACK of
+ * what it sends by then comes here again. blk may be NULL.
  */
 static uint64_t deliver_limit(const struct group *g, const struct rec *rec,
 			      const struct blk *blk)
@@ -469,7 +488,11 @@ static uint64_t deliver_limit(const struct group *g, const struct rec *rec,
 
 	if (rec->snd_off + ahead < limit + CONN_HALF_BYTES)
 		return limit;
-	end = rec->snd_off + min_u64(ahead, stack_reply_room(g->gs->st));
+	ahead = min_u64(ahead, stack_reply_room(g->gs->st));
+	if (deliver_granted(blk) >= limit &&
+	    deliver_unused(rec, blk) >= ahead / 2)
+		return limit;
+	end = rec->snd_off + ahead;
 	return max_u64(limit, end - end % CONN_HALF_BYTES);
 }
 

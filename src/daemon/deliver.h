@@ -43,6 +43,9 @@ int deliver_eof_again(struct group *g, uint32_t ri);
 void deliver_inflight_end(struct group *g, const struct rec *rec,
 			  struct blk *blk);
 
+/* The stream that it has now has not heard what was granted: begin anew. */
+void deliver_forget_granted(struct blk *blk);
+
 /*
  * s has spoken of a connection that is bound to no stream of another backend:
  * it is s's from now on, with what is in hand and what waits.

@@ -92,8 +92,10 @@ static bool reply_owns(const struct reply *r)
 
 	if (slot->stream == r->s) {
 		/* Bound to it but not yet told: it knows from before. */
-		if (r->f->flags & FRAME_F_AT)
+		if (r->f->flags & FRAME_F_AT && !(r->rec->flags & REC_TOLD)) {
 			r->rec->flags |= REC_TOLD;
+			deliver_forget_granted(groups_blk(r->gs, r->rec));
+		}
 		return true;
 	}
 	if (slot->owner != r->s->backend->owner &&
