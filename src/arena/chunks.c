@@ -129,11 +129,11 @@ uint32_t chunks_free_until(struct chunks *ch, uint32_t *head, uint32_t *tail,
 	return n;
 }
 
-uint64_t chunks_trim(struct chunks *ch)
+uint64_t chunks_trim(struct chunks *ch, uint32_t keep)
 {
-	uint32_t keep = bitmap_highwater(&ch->map);
 	uint64_t bytes;
 
+	keep = max_u32(keep, bitmap_highwater(&ch->map));
 	if (!trim_is_worth_it(keep, ch->touched, CHUNK_BYTES))
 		return 0;
 	bytes = trim_items(ch->bytes, CHUNK_BYTES, keep, ch->touched,

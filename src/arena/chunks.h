@@ -84,9 +84,10 @@ static inline uint32_t chunk_room(const struct chunks *ch, uint32_t i)
 }
 
 /*
- * Hand memory above the highest chunk in use back to the kernel, when that is
- * at least a quarter of a megabyte; descriptors, too. Returns the bytes.
+ * Hand memory above the highest chunk in use, but not of the first `keep`, back to
+ * the kernel, when that is at least a quarter of a megabyte; descriptors, too.
+ * Returns the bytes.
  */
-uint64_t chunks_trim(struct chunks *ch);
+uint64_t chunks_trim(struct chunks *ch, uint32_t keep);
 
 #endif

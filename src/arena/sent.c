@@ -420,10 +420,9 @@ const char *sents_check(const struct sents *ss, const struct blk *b,
 	return sents_check_time(ss, b, timed);
 }
 
-void sents_trim_memory(struct sents *ss)
+void sents_trim_memory(struct sents *ss, uint32_t keep)
 {
-	uint32_t keep = bitmap_highwater(&ss->map);
-
+	keep = max_u32(keep, bitmap_highwater(&ss->map));
 	if (trim_is_worth_it(keep, ss->touched, sizeof(struct sent)) &&
 	    trim_items(ss->items, sizeof(struct sent), keep, ss->touched,
 		       MADV_DONTNEED))

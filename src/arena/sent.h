@@ -141,7 +141,7 @@ static inline uint32_t sents_pipe(const struct blk *b)
 const char *sents_check(const struct sents *ss, const struct blk *b,
 			uint32_t bi);
 
-/* Memory above the highest in use goes back to the kernel. */
-void sents_trim_memory(struct sents *ss);
+/* Memory above the highest in use, and the first `keep`, goes to the kernel. */
+void sents_trim_memory(struct sents *ss, uint32_t keep);
 
 #endif

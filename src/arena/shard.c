@@ -14,6 +14,7 @@
 #include "arena/huge.h"
 #include "arena/trim.h"
 #include "base/bytes.h"
+#include "base/units.h"
 
 int shard_init(struct shard *sh, const struct arena *arena, uint32_t i,
 	       uint64_t now_us)
@@ -249,17 +250,34 @@ void shard_blk_free(struct shard *sh, uint32_t ri)
 	bitmap_free(&sh->blk_map, bi);
 }
 
-void shard_trim(struct shard *sh)
-{
-	uint32_t keep = bitmap_highwater(&sh->blk_map);
+/* How long what is not in use is kept: shard_trim(). */
+#define SHARD_TRIM_US USEC_PER_SEC
 
-	if (trim_is_worth_it(keep, sh->blks_touched, sizeof(struct blk)) &&
-	    trim_items(sh->blks, sizeof(struct blk), keep, sh->blks_touched,
-		       MADV_REMOVE))
-		sh->blks_touched = keep;
-	chunks_trim(&sh->rx);
-	chunks_trim(&sh->tx);
-	sents_trim_memory(&sh->sents);
+static void shard_peaks_raise(struct shard_peaks *p, const struct shard *sh)
+{
+	p->blks = max_u32(p->blks, bitmap_highwater(&sh->blk_map));
+	p->rx = max_u32(p->rx, bitmap_highwater(&sh->rx.map));
+	p->tx = max_u32(p->tx, bitmap_highwater(&sh->tx.map));
+	p->sents = max_u32(p->sents, bitmap_highwater(&sh->sents.map));
+}
+
+void shard_trim(struct shard *sh, uint64_t now_us)
+{
+	struct shard_peaks *keep = &sh->peaks;
+
+	shard_peaks_raise(keep, sh);
+	if (now_us < sh->trim_at_us)
+		return;
+	sh->trim_at_us = now_us + SHARD_TRIM_US;
+	if (trim_is_worth_it(keep->blks, sh->blks_touched,
+			     sizeof(struct blk)) &&
+	    trim_items(sh->blks, sizeof(struct blk), keep->blks,
+		       sh->blks_touched, MADV_REMOVE))
+		sh->blks_touched = keep->blks;
+	chunks_trim(&sh->rx, keep->rx);
+	chunks_trim(&sh->tx, keep->tx);
+	sents_trim_memory(&sh->sents, keep->sents);
+	*keep = (struct shard_peaks){ 0 };
 }
 
 /* Count the chunks of a list; UINT32_MAX when one is not the block's. */

@@ -22,6 +22,11 @@
 #include "base/bitmap.h"
 #include "base/siphash.h"
 
+/* Items below these were in use when shard_trim() looked. */
+struct shard_peaks {
+	uint32_t blks, rx, tx, sents;
+};
+
 struct shard {
 	const struct arena_header *header;
 	uint32_t worker;
@@ -42,6 +47,8 @@ struct shard {
 	struct sents sents;
 	struct wheel wheel;
 	uint32_t hand; /* the clock hand: next record to sweep */
+	struct shard_peaks peaks; /* since trim_at_us was set */
+	uint64_t trim_at_us; /* shard_trim() */
 };
 
 /* The parts of a tuple that a connection is known by. */
@@ -141,10 +148,12 @@ static inline void blk_commit(struct blk *b, uint32_t rcv_app, uint32_t snd_end)
 }
 
 /*
- * Hand back what a peak has touched: blocks, chunks, segments in flight. What
- * records have touched stays: generations outlive them.
+ * Hand back what a peak has touched: blocks, chunks, segments in flight; to be
+ * called now and then. What was in use at one of the calls of the last second
+ * stays, as a load that goes up and down needs it again at once. What records
+ * have touched stays for good: generations outlive them.
  */
-void shard_trim(struct shard *sh);
+void shard_trim(struct shard *sh, uint64_t now_us);
 
 /*
  * Check every invariant of layout.h over the whole shard: links both ways, no

@@ -187,7 +187,7 @@ static void timer_sweep(struct stack *st, uint64_t now_us)
 	     ri = bitmap_next_used(&sh->rec_map, ri + 1))
 		sweep_record(st, ri, now_us);
 	sh->hand = end;
-	shard_trim(sh);
+	shard_trim(sh, now_us);
 }
 
 void stack_tick(struct stack *st, uint64_t now_us)

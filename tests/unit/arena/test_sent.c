@@ -211,7 +211,7 @@ START_TEST(test_memory_above_the_last_in_use_goes_back)
 	}
 	ck_assert_uint_eq(big.touched, 20000);
 	sents_free(&big, &b);
-	sents_trim_memory(&big);
+	sents_trim_memory(&big, 0);
 	ck_assert_uint_eq(big.touched, 0);
 	sents_fini(&big);
 }

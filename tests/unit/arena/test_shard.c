@@ -8,6 +8,7 @@
 #include "arena/arena.h"
 #include "arena/recover.h"
 #include "base/bytes.h"
+#include "base/units.h"
 
 static struct arena arena;
 static struct shard sh;
@@ -250,8 +251,32 @@ START_TEST(test_memory_goes_back_when_the_load_is_gone)
 	ck_assert_uint_ge(high, before + (sh.rx.n - 16) * CHUNK_BYTES);
 	add_chunk(ri);
 	shard_blk_free(&sh, ri);
-	ck_assert_uint_gt(chunks_trim(&sh.rx), 0);
+	ck_assert_uint_gt(chunks_trim(&sh.rx, 0), 0);
 	ck_assert_uint_le(arena_resident_bytes(&arena), before + 16 * 4096);
+}
+END_TEST
+
+/* A load that comes and goes takes no page anew each time. */
+START_TEST(test_memory_that_a_second_has_used_stays)
+{
+	uint64_t now_us = 5 * USEC_PER_SEC;
+	uint32_t ri = add(1);
+
+	for (int round = 0; round < 40; round++) {
+		activate(ri);
+		for (uint32_t i = 0; i < sh.rx.n; i++)
+			add_chunk(ri);
+		shard_trim(&sh, now_us);
+		ck_assert_uint_eq(sh.rx.touched, sh.rx.n);
+		now_us += 50000;
+		shard_blk_free(&sh, ri);
+		shard_trim(&sh, now_us);
+		now_us += 50000;
+		ck_assert_uint_eq(sh.rx.touched, sh.rx.n);
+	}
+	for (int i = 0; i < 40; i++, now_us += 50000)
+		shard_trim(&sh, now_us);
+	ck_assert_uint_eq(sh.rx.touched, 0);
 }
 END_TEST
 
@@ -281,14 +306,14 @@ START_TEST(test_memory_of_blocks_goes_back_records_stay)
 		shard_blk_free(&s, ri);
 		shard_rec_free(&s, ri);
 	}
-	shard_trim(&s);
+	shard_trim(&s, 1);
 	ck_assert_uint_le(arena_resident_bytes(&many),
 			  high - 4096 * sizeof(struct blk));
 	ck_assert_uint_eq(s.recs[4095].generation, generation);
 	ck_assert_ptr_null(shard_check(&s));
 	/* and they can be had again */
 	high = arena_resident_bytes(&many);
-	shard_trim(&s);
+	shard_trim(&s, 2 * USEC_PER_SEC);
 	ck_assert_uint_eq(arena_resident_bytes(&many), high);
 	shard_fini(&s);
 	arena_close(&many);
@@ -356,7 +381,8 @@ UNIT_MAIN(
 		  test_record_is_one_cache_line_and_nothing_is_allocated_for_it,
 		  test_find_by_tuple, test_reused_record_has_another_generation,
 		  test_check_finds_broken_links,
-		  test_memory_goes_back_when_the_load_is_gone),
+		  test_memory_goes_back_when_the_load_is_gone,
+		  test_memory_that_a_second_has_used_stays),
 	UNIT_CASE("arena", NULL, NULL,
 		  test_memory_of_blocks_goes_back_records_stay,
 		  test_huge_pages_are_asked_for_large_tables_alone,
