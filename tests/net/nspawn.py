@@ -197,9 +197,11 @@ class Machine:
 
     def processes(self):
         pids = []
-        for found in self.cgroup.rglob("cgroup.procs"):
+        # cgroups end while we look: os.walk() passes such by
+        for folder, _, _ in os.walk(self.cgroup):
             with contextlib.suppress(OSError):
-                pids += [int(p) for p in found.read_text().split()]
+                pids += map(int, Path(
+                    folder, "cgroup.procs").read_text().split())
         return pids
 
     def __exit__(self, kind, value, tb):
