@@ -561,6 +561,9 @@ EXTRA_DIST += \
 	tests/net/test_bindings.py \
 	tests/net/test_bindings_alone.py \
 	tests/net/test_dissector.py \
+	tests/net/guide.py \
+	tests/net/test_guide.py \
+	tests/net/test_readme.py \
 	tests/net/test_takeover.py \
 	tests/net/test_sandbox.py \
 	tests/net/test_tun.py \
