@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 
 from measure import (
-    BUILD, VIP4, Missing, cpu_s, machine_busy_s, memory_dir, middle, need,
-    ratio, run, turns)
+    BUILD, VIP4, Missing, cpu_s, machine_busy_s, middle, need, ratio, run,
+    turns)
 from harness import Process, Tool, Xtcpd, sysctl, wait_attached
 from peers import HAPROXY, LO, answers
 
@@ -63,8 +63,8 @@ def measure_bulk(options):
     sysctl("net/ipv4/tcp_congestion_control", "reno")
     with contextlib.ExitStack() as stack:
         enter = stack.enter_context
-        top = {"transmit-buffer": "64M", "state-dir": enter(memory_dir())}
-        d = enter(Xtcpd(groups, top=top, pool={"receive-buffer": "64M"}))
+        d = enter(Xtcpd(groups, top={"transmit-buffer": "64M"},
+                        pool={"receive-buffer": "64M"}))
         app = enter(Bulkd("--group", GROUP_PORT, daemon=d))
         wait_attached(d)
         server = enter(Process(BUILD / "tests/tools/bulkd", "--listen",

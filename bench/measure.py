@@ -2,7 +2,8 @@
 """What the parts of bench/run share: processes, counters of the kernel, rows.
 
 Each section runs in a process of its own, in a network namespace of its own
-that goes with it, however it ends (tests/net/harness.py).
+(tests/net/harness.py) and with a /dev/shm of its own for its temporary files,
+the arena among them: both go with its last process, however that ends.
 """
 
 import contextlib
@@ -33,6 +34,10 @@ TICKS = os.sysconf("SC_CLK_TCK")
 SWARM = "10.64.0.0/10"
 
 
+CLONE_NEWNS = 0x00020000
+MEMORY = "/dev/shm"
+
+
 class Missing(Exception):
     """Something that the section needs is not there; the text says what."""
 
@@ -48,7 +53,7 @@ def in_namespace(function, *args):
         status = 1
         try:
             os.close(read_fd)
-            # not killed, so that what it has in memory goes, too
+            # not killed, so that it ends what it has started
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
             with os.fdopen(write_fd, "w") as out:
@@ -65,8 +70,18 @@ def in_namespace(function, *args):
     return json.loads(text) if text else {"error": "the section's process died"}
 
 
+def own_memory():
+    """Temporary files are in memory from here on, which nobody else sees."""
+    if libc.unshare(CLONE_NEWNS):
+        raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNS): is root?")
+    run("mount", "--make-rprivate", "/")
+    run("mount", "-t", "tmpfs", "tmpfs", MEMORY)
+    tempfile.tempdir = MEMORY
+
+
 def guarded(function, args):
     try:
+        own_memory()
         with Net():
             sysctl("net/ipv4/ip_forward", 1)
             sysctl("net/ipv6/conf/all/forwarding", 1)
@@ -220,23 +235,14 @@ class Ready(Process):
 
 
 @contextlib.contextmanager
-def memory_dir():
-    """A directory in memory, for the arena; named after bench/run's process."""
-    with tempfile.TemporaryDirectory(prefix=f"bench-{os.getppid()}-",
-                                     dir="/dev/shm") as path:
-        yield path
-
-
-@contextlib.contextmanager
 def xtcpd_echo(connections, workers=1, top=None, group=None):
     """xtcpd and xtcp-echod; (the daemon, the backend's process)."""
-    with memory_dir() as state:
-        top = {"max-connections": connections + connections // 50 + 1000,
-               "state-dir": state, **(top or {})}
-        with Xtcpd({"echo": {"port": PORT, **(group or {})}}, workers,
-                   top=top) as d, Echod("-p", PORT, daemon=d) as e:
-            wait_attached(d)
-            yield d, e
+    top = {"max-connections": connections + connections // 50 + 1000,
+           **(top or {})}
+    with Xtcpd({"echo": {"port": PORT, **(group or {})}}, workers,
+               top=top) as d, Echod("-p", PORT, daemon=d) as e:
+        wait_attached(d)
+        yield d, e
 
 
 def abandon(d):

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 
 from harness import BUILD, TOP, Process, contains, equal, run, wait_for
 from runner import Skip, note, serial
@@ -141,16 +142,38 @@ def test_bench_leaves_out_peers_that_are_missing():
     contains(p.stdout, "xtcpd down")
 
 
+def processes_in(namespace):
+    """Ids of those in a namespace of mounts, which goes with the last one."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{pid}/ns/mnt") == namespace:
+                found.append(pid)
+        except OSError:
+            pass # it has ended
+    return found
+
+
 @serial
 def test_bench_killed_leaves_nothing():
-    def memory():
-        return glob.glob(f"/dev/shm/bench-{p.pid}-*")
+    def arena():
+        """Of the section, which is bench/run's only child."""
+        path = Path(f"/proc/{p.pid}/task/{p.pid}/children")
+        for child in path.read_text().split():
+            if glob.glob(f"/proc/{child}/root/dev/shm/*/state/arena*"):
+                return os.readlink(f"/proc/{child}/ns/mnt")
+        return None
+
     for sig in signal.SIGTERM, signal.SIGKILL:
+        before = os.listdir("/dev/shm")
         with Process(TOP / "bench/run", "--quick", "scale",
                      env={"XTCP_BUILD": str(BUILD)}) as p:
-            wait_for("an arena", memory)
+            namespace = wait_for("an arena", arena)
+            equal(namespace != os.readlink("/proc/self/ns/mnt"), True)
+            equal(len(processes_in(namespace)) > 1, True)
+            equal(os.listdir("/dev/shm"), before)
             p.kill(sig)
-            wait_for("it is gone", lambda: not memory())
+            wait_for("all have ended", lambda: not processes_in(namespace))
 
 
 @serial
