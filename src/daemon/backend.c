@@ -151,8 +151,10 @@ struct backend *backend_set(struct group *g, const struct conf_backend *conf,
 struct backend *backend_attached(struct group *g, uint64_t instance,
 				 uint32_t pid)
 {
-	struct backend *b = backend_find(g, instance, true);
+	struct backend *b;
 
+	instance -= instance == BACKEND_GONE; /* which is nobody's */
+	b = backend_find(g, instance, true);
 	if (b)
 		return b;
 	b = backend_new(g, instance, NULL);

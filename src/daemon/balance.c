@@ -53,8 +53,7 @@ static struct bstream *balance_least(struct group *g)
 	return best;
 }
 
-/* Another stream of the backend whose stream the connection had. */
-static struct bstream *balance_owner(struct group *g, uint64_t owner)
+struct bstream *balance_owner(const struct group *g, uint64_t owner)
 {
 	struct bstream *best = NULL;
 
@@ -85,6 +84,22 @@ static bool balance_was_given(const struct blk *blk)
 	return blk && seq_gt(blk->rcv_redlv, blk->rcv_app);
 }
 
+/* Did its backend hear of it? Maybe by another stream than the one it has. */
+static bool balance_is_known(const struct group *g, const struct rec *rec,
+			     const struct blk *blk)
+{
+	return g->announce || rec->flags & REC_TOLD || rec->rcv_off ||
+	       rec->snd_off || balance_was_given(blk);
+}
+
+bool balance_is_orphan(const struct group *g, const struct rec *rec)
+{
+	return g->slots[rec->slot].owner == BACKEND_GONE &&
+	       !g->slots[rec->slot].stream && tcp_state_open(rec->state) &&
+	       !(rec->flags & REC_ORPHAN) &&
+	       balance_is_known(g, rec, groups_blk(g->gs, rec));
+}
+
 /*
  * xtcpd began anew, and the backend that has the connection is on its way back:
  * what it has in hand, or keeps for the connection, is not for another one,
@@ -95,9 +110,11 @@ static uint64_t balance_awaited(const struct group *g, const struct rec *rec,
 {
 	uint64_t owner = rec->slot ? g->slots[rec->slot].owner : 0;
 
-	if (!owner || g->gs->now_us >= g->grace_until_us)
+	if (!owner || owner == BACKEND_GONE ||
+	    g->gs->now_us >= g->grace_until_us)
 		return 0;
-	if (g->balance != CONF_BALANCE_STICKY && !balance_was_given(blk) &&
+	if (g->balance != CONF_BALANCE_STICKY &&
+	    g->on_loss != CONF_LOSS_RESET_ALL && !balance_was_given(blk) &&
 	    !(rec->flags & REC_FIN_RCVD))
 		return 0;
 	return owner;

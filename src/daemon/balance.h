@@ -16,6 +16,12 @@
 struct bstream *balance_route(struct group *g, const struct rec *rec,
 			      const struct blk *blk);
 
+/* The stream of this backend with the least in hand; NULL: it has none. */
+struct bstream *balance_owner(const struct group *g, uint64_t owner);
+
+/* Has the backend that knew the connection gone (BACKEND_GONE)? */
+bool balance_is_orphan(const struct group *g, const struct rec *rec);
+
 /*
  * May the stream be given a request of a connection that has none there, given
  * that its queue has room?

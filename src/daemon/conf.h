@@ -71,7 +71,7 @@ enum conf_cookies {
 	CONF_COOKIES_ALWAYS,
 	CONF_COOKIES_NEVER
 };
-enum conf_loss { CONF_LOSS_REDELIVER, CONF_LOSS_RESET };
+enum conf_loss { CONF_LOSS_REDELIVER, CONF_LOSS_RESET, CONF_LOSS_RESET_ALL };
 enum conf_protocol {
 	CONF_PROTOCOL_FRAMES, /* xtcp-frame(7) */
 	CONF_PROTOCOL_STREAM, /* a connection of its own per client (plain.h) */

@@ -14,7 +14,8 @@ static const char *const ack_names[] = { "deferred", "delivered", "immediate",
 static const char *const balance_names[] = { "sticky", "any", "least", NULL };
 static const char *const congestion_names[] = { "cubic", "reno", NULL };
 static const char *const cookies_names[] = { "auto", "always", "never", NULL };
-static const char *const loss_names[] = { "redeliver", "reset", NULL };
+static const char *const loss_names[] = { "redeliver", "reset", "reset-all",
+					  NULL };
 static const char *const protocol_names[] = { "frames", "stream", NULL };
 static const char *const proxy_names[] = { "none", "v1", "v2", NULL };
 static const char *const steering_names[] = { "auto", "kernel", NULL };

@@ -556,6 +556,10 @@ bool deliver_conn(struct group *g, uint32_t ri, bool at_head)
 
 	d.blk = groups_blk(g->gs, d.rec);
 	deliver_unlist(g, d.rec, d.blk);
+	if (balance_is_orphan(g, d.rec)) {
+		deliver_abort(g, ri);
+		return true;
+	}
 	if (deliver_dues(&d) == 0) {
 		if (at_head)
 			deliver_release(g, ri);
@@ -614,6 +618,13 @@ void deliver_end(struct group *g, uint32_t ri)
 	deliver_unlist(g, rec, blk);
 	deliver_inflight_end(g, rec, blk);
 	blk->app_flags = 0;
+}
+
+void deliver_abort(struct group *g, uint32_t ri)
+{
+	groups_count(g->gs, WC_loss_reset);
+	deliver_end(g, ri);
+	stack_abort(g->gs->st, ri, g->gs->now_us);
 }
 
 void deliver_tell_reset(struct group *g, uint32_t ri, int err,

@@ -15,10 +15,17 @@ void deliver_event(struct groups *gs, uint32_t ri, uint16_t events);
 
 /*
  * Tell a backend all that is due of a connection that has a block; what can't
- * be told now leaves it on a list. at_head: it came from that list's head.
+ * be told now leaves it on a list. at_head: it came from that list's head. An
+ * orphan (balance.h) is reset instead.
  * The record may be gone afterwards. Returns whether all was told.
  */
 bool deliver_conn(struct group *g, uint32_t ri, bool at_head);
+
+/*
+ * Reset a connection whose backend was lost: to the client, as no backend knows
+ * it. Its list and its dues are left; the record is gone afterwards.
+ */
+void deliver_abort(struct group *g, uint32_t ri);
 
 /*
  * The connection was on a list and is not any more. The stack may not have

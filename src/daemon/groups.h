@@ -214,6 +214,12 @@ struct backend {
 	struct backend_stats stats;
 };
 
+/*
+ * An owner that no backend is: the one that had the slot has gone, and with
+ * on-backend-loss = "reset-all" its connections go with it (loss.c).
+ */
+#define BACKEND_GONE UINT64_MAX
+
 struct group_slot {
 	struct bstream *stream; /* NULL: dead or never used */
 	uint64_t owner; /* backend.owner of the last stream here */

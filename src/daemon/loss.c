@@ -11,6 +11,10 @@
  *	an end of stream that	the record alone, in CLOSE-WAIT: a sweep over all
  *	the lost one had to	records, a slice per tick; again when there was no
  *	answer with CLOSE	stream to tell, once there is one
+ *	with "reset-all": what
+ *	the backend knew	its slots say that it has gone (BACKEND_GONE), and
+ *				the same sweep finds them; what stirs before is
+ *				found at once (deliver_conn)
  *	the rest		needs nothing: rec.slot names a dead slot, and the
  *				next bytes find another stream (balance.h)
  */
@@ -19,14 +23,23 @@
 #include "base/bitmap.h"
 #include "base/seq.h"
 #include "base/units.h"
+#include "daemon/balance.h"
 #include "daemon/bstream.h"
 #include "daemon/deliver.h"
 #include "daemon/plain.h"
 
 /* Records per slice: some 100 us of memory reads. */
 #define LOSS_SWEEP_RECS 16384u
+/* Of these, connections that are reset: some ms of writes. */
+#define LOSS_SWEEP_RESETS 2048u
 /* libxtcp dials again within 2 s; before that its connections wait for it. */
 #define LOSS_GRACE_US (3 * USEC_PER_SEC)
+
+static void loss_sweep_begin(struct group *g)
+{
+	g->sweeping = true;
+	g->sweep_at = 0;
+}
 
 /* An active connection of the lost stream. */
 static void loss_conn(struct group *g, uint32_t ri)
@@ -46,10 +59,8 @@ static void loss_conn(struct group *g, uint32_t ri)
 		stack_forget(st, ri);
 		return;
 	}
-	if (g->on_loss == CONF_LOSS_RESET && in_hand) {
-		groups_count(g->gs, WC_loss_reset);
-		blk->app_flags = 0;
-		stack_abort(st, ri, g->gs->now_us);
+	if (g->on_loss != CONF_LOSS_REDELIVER && in_hand) {
+		deliver_abort(g, ri);
 		return;
 	}
 	if (in_hand) {
@@ -65,11 +76,26 @@ static void loss_conn(struct group *g, uint32_t ri)
 		deliver_release(g, ri);
 }
 
+/* With "reset-all": what it knew by streams that are lost goes with it. */
+static void loss_backend(struct group *g, uint64_t owner)
+{
+	uint64_t *owners =
+		g->gs->st->sh->slot_owners + (size_t)g->id * ARENA_SLOTS;
+
+	if (g->on_loss != CONF_LOSS_RESET_ALL ||
+	    g->protocol != CONF_PROTOCOL_FRAMES || balance_owner(g, owner))
+		return;
+	for (uint32_t i = 1; i < GROUP_SLOTS; i++)
+		if (!g->slots[i].stream && g->slots[i].owner == owner)
+			g->slots[i].owner = owners[i] = BACKEND_GONE;
+}
+
 void loss_stream(struct group *g, struct bstream *s)
 {
 	struct shard *sh = g->gs->st->sh;
 	uint32_t bi;
 
+	loss_backend(g, s->backend->owner);
 	for (bi = bitmap_next_used(&sh->blk_map, 0); bi != BITMAP_NONE;
 	     bi = bitmap_next_used(&sh->blk_map, bi + 1)) {
 		uint32_t ri = sh->blks[bi].rec;
@@ -82,15 +108,35 @@ void loss_stream(struct group *g, struct bstream *s)
 	s->waiting = s->turn = (struct conn_list){ NIL, NIL, 0 };
 	s->backend->inflight -= s->inflight;
 	s->inflight = 0;
-	g->sweeping = true;
-	g->sweep_at = 0;
+	loss_sweep_begin(g);
+}
+
+/* A process that had it by its own name, not just one at a known address. */
+static bool loss_may_return(const struct group *g, const struct rec *rec)
+{
+	uint64_t owner = g->slots[rec->slot].owner;
+	const struct backend *b;
+
+	for (b = g->backends; b; b = b->next)
+		if (b->owner == owner)
+			return false;
+	return owner != 0;
+}
+
+/* Is a request in hand that may not be done twice, by nobody who comes back? */
+static bool loss_recovered_resets(const struct group *g, const struct rec *rec,
+				  const struct blk *blk)
+{
+	if (!seq_gt(blk->rcv_redlv, blk->rcv_app))
+		return false;
+	return g->on_loss == CONF_LOSS_RESET ||
+	       (g->on_loss == CONF_LOSS_RESET_ALL && !loss_may_return(g, rec));
 }
 
 /* The daemon's part of a block that a process before this one left. */
 static void loss_recovered_blk(struct groups *gs, struct blk *blk)
 {
-	struct stack *st = gs->st;
-	struct rec *rec = &st->sh->recs[blk->rec];
+	struct rec *rec = &gs->st->sh->recs[blk->rec];
 	struct group *g = gs->by_id[rec->group];
 
 	blk->app_list = APP_LIST_NONE;
@@ -99,12 +145,8 @@ static void loss_recovered_blk(struct groups *gs, struct blk *blk)
 	blk->app_flags = rec->flags & REC_FIN_RCVD ? APP_EOF_AGAIN : 0;
 	if (!g || rec->flags & REC_ORPHAN)
 		return;
-	if (g->on_loss == CONF_LOSS_RESET &&
-	    seq_gt(blk->rcv_redlv, blk->rcv_app)) {
-		groups_count(gs, WC_loss_reset);
-		blk->app_flags = 0;
-		stack_abort(st, blk->rec, gs->now_us);
-	}
+	if (loss_recovered_resets(g, rec, blk))
+		deliver_abort(g, blk->rec);
 }
 
 static void loss_recovered_group(struct group *g)
@@ -114,8 +156,7 @@ static void loss_recovered_group(struct group *g)
 
 	for (uint32_t i = 1; i < GROUP_SLOTS; i++)
 		g->slots[i].owner = owners[i];
-	g->sweeping = true;
-	g->sweep_at = 0;
+	loss_sweep_begin(g);
 	g->grace_until_us = g->gs->now_us + LOSS_GRACE_US;
 }
 
@@ -124,6 +165,9 @@ void loss_recovered(struct groups *gs)
 	struct shard *sh = gs->st->sh;
 	uint32_t bi, ri;
 
+	for (uint32_t id = 1; id < STACK_GROUPS_MAX; id++)
+		if (gs->by_id[id])
+			loss_recovered_group(gs->by_id[id]);
 	for (bi = bitmap_next_used(&sh->blk_map, 0); bi != BITMAP_NONE;
 	     bi = bitmap_next_used(&sh->blk_map, bi + 1))
 		loss_recovered_blk(gs, &sh->blks[bi]);
@@ -137,9 +181,6 @@ void loss_recovered(struct groups *gs)
 		else if (g && sh->recs[ri].slot)
 			g->slots[sh->recs[ri].slot].used = true;
 	}
-	for (uint32_t id = 1; id < STACK_GROUPS_MAX; id++)
-		if (gs->by_id[id])
-			loss_recovered_group(gs->by_id[id]);
 }
 
 void loss_grace_tick(struct group *g)
@@ -147,6 +188,10 @@ void loss_grace_tick(struct group *g)
 	if (!g->grace_until_us || g->gs->now_us < g->grace_until_us)
 		return;
 	g->grace_until_us = 0;
+	for (uint32_t i = 1; i < GROUP_SLOTS; i++)
+		if (g->slots[i].owner)
+			loss_backend(g, g->slots[i].owner);
+	loss_sweep_begin(g);
 	group_has_room(g);
 }
 
@@ -187,9 +232,8 @@ static bool loss_is_orphaned_eof(const struct group *g, const struct rec *rec)
 {
 	const struct blk *blk = groups_blk(g->gs, rec);
 
-	return rec->state == TCP_CLOSE_WAIT && rec->group == g->id &&
-	       rec->flags & REC_FIN_RCVD && !(rec->flags & REC_ORPHAN) &&
-	       !g->slots[rec->slot].stream &&
+	return rec->state == TCP_CLOSE_WAIT && rec->flags & REC_FIN_RCVD &&
+	       !(rec->flags & REC_ORPHAN) && !g->slots[rec->slot].stream &&
 	       !(blk && blk->app_flags & APP_EOF_DUE);
 }
 
@@ -207,22 +251,39 @@ static int loss_eof(struct group *g, uint32_t ri)
 	return 0;
 }
 
+/* Whether it was reset. */
+static bool loss_sweep_rec(struct group *g, uint32_t ri)
+{
+	const struct rec *rec = &g->gs->st->sh->recs[ri];
+
+	if (rec->group != g->id)
+		return false;
+	if (balance_is_orphan(g, rec)) {
+		deliver_abort(g, ri);
+		return true;
+	}
+	if (g->n_live > 0 && loss_is_orphaned_eof(g, rec) &&
+	    loss_eof(g, ri) < 0)
+		g->sweep_again = true;
+	return false;
+}
+
 void loss_sweep(struct group *g)
 {
-	struct shard *sh = g->gs->st->sh;
-	uint32_t end = min_u32(g->sweep_at + LOSS_SWEEP_RECS,
-			       bitmap_highwater(&sh->rec_map));
+	const struct shard *sh = g->gs->st->sh;
+	uint32_t highwater = bitmap_highwater(&sh->rec_map);
+	uint32_t ri = g->sweep_at, resets = 0;
+	uint32_t end = min_u32(ri + LOSS_SWEEP_RECS, highwater);
 
-	if (!g->sweeping || g->n_live == 0)
+	if (!g->sweeping ||
+	    (g->n_live == 0 && g->on_loss != CONF_LOSS_RESET_ALL))
 		return;
-	for (uint32_t ri = g->sweep_at; ri < end; ri++)
-		if (loss_is_orphaned_eof(g, &sh->recs[ri]) &&
-		    loss_eof(g, ri) < 0)
-			g->sweep_again = true;
-	g->sweep_at += LOSS_SWEEP_RECS;
-	if (g->sweep_at < bitmap_highwater(&sh->rec_map))
+	while (ri < end && resets < LOSS_SWEEP_RESETS)
+		resets += loss_sweep_rec(g, ri++);
+	g->sweep_at = ri;
+	if (ri < highwater)
 		return;
-	g->sweeping = g->sweep_again;
+	g->sweeping = g->sweep_again || g->n_live == 0;
 	g->sweep_again = false;
 	g->sweep_at = 0;
 }
@@ -239,6 +300,10 @@ void loss_clear_slot(struct group *g, uint32_t slot)
 		if (rec->state == TCP_FREE || rec->group != g->id ||
 		    rec->slot != slot)
 			continue;
+		if (balance_is_orphan(g, rec)) {
+			deliver_abort(g, ri);
+			continue;
+		}
 		rec->slot = 0;
 		rec->flags &= (uint16_t)~REC_TOLD;
 	}

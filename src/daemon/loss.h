@@ -9,14 +9,18 @@
 
 /*
  * s is lost and has left its slot: its unacknowledged requests become
- * undelivered again and wait for another stream (or are reset).
+ * undelivered again and wait for another stream, or their connections are
+ * reset. With "reset-all" so are, when its backend has no other stream, all
+ * that the backend knew, the idle ones by and by (loss_sweep).
  */
 void loss_stream(struct group *g, struct bstream *s);
 
 /*
  * After stack_recover(): all streams of the process before this one are lost.
  * What was in hand is delivered again or, with on-backend-loss = "reset",
- * reset. For a while a connection waits for the backend that it had.
+ * reset. For a while a connection waits for the backend that it had; with
+ * "reset-all" it is reset after that, but at once if something is in hand and
+ * the backend is one that we dial, as that may be another process by now.
  */
 void loss_recovered(struct groups *gs);
 
@@ -29,7 +33,10 @@ void loss_grace_tick(struct group *g);
  */
 bool loss_is_backends_turn(const struct group *g, const struct bstream *s);
 
-/* One slice of the search for ends of stream that must be told anew. */
+/*
+ * One slice of the search for ends of stream that must be told anew, and for
+ * connections that go with their backend.
+ */
 void loss_sweep(struct group *g);
 
 /*

@@ -329,6 +329,33 @@ def test_on_backend_loss_reset():
             equal(recv_exactly(idle, 2), b"ok")
 
 
+def test_on_backend_loss_reset_all():
+    """What the backend knew goes with it, and only that."""
+    with Net(), daemon({"on-backend-loss": "reset-all"}) as d:
+        b = dial(d)
+        idle = [connect(PORT) for _ in range(50)]
+        for s in idle:
+            s.sendall(b"request")
+            f = b.expect("DATA")
+            b.reply(f.conn, b"ok", ackd=7)
+            equal(recv_exactly(s, 2), b"ok")
+        unknown = connect(PORT)
+        b.sync()
+        with dial(d) as other:
+            b.close()
+            for s in idle:
+                try:
+                    got = s.recv(10)
+                except ConnectionResetError:
+                    got = None
+                equal(got, None, "an idle one")
+            equal(d.counter("loss_reset"), 50)
+            unknown.sendall(b"more")
+            f = other.expect("DATA", payload=b"more")
+            other.reply(f.conn, b"ok", ackd=4)
+            equal(recv_exactly(unknown, 2), b"ok")
+
+
 @timeout(200)
 def killed_under_load(workers, others):
     """-9 to a backend while messages flow; no client notices."""

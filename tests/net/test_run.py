@@ -18,8 +18,8 @@ from pathlib import Path
 
 import harness
 from harness import (
-    CLIENT4, VIP4, Net, Process, Xtcpd, backends, contains, equal, run, serial, timeout,
-    wait_attached, wait_for)
+    CLIENT4, VIP4, Net, Process, Xtcpd, backends, connect, contains, equal, run,
+    serial, timeout, wait_attached, wait_for)
 from servers import (
     LOCAL, Load, Server, equal_answers, http_answer, mqtt_answer, mqtt_packet,
     mqtt_text, needs, resp, resp_answer, tcp_sockets)
@@ -27,6 +27,8 @@ from servers import (
 CLIENTS, STEPS = 500, 20
 TOP = {"half-open-per-source": 0, "transmit-buffer": "64M"}
 POOL = {"receive-buffer": "64M"}
+# For servers whose connections have a state.
+STATEFUL = {"on-backend-loss": "reset-all"}
 
 
 class Daemon(Xtcpd):
@@ -176,9 +178,29 @@ def test_redis_clients_do_not_notice_that_xtcpd_died():
     needs("redis-server")
     with Net():
         want = redis_direct()
-        with daemon("redis", REDIS) as d, Redis(d):
+        with daemon("redis", REDIS, **STATEFUL) as d, Redis(d):
             equal_answers(redis_load().run(VIP4, midway=restart(d)), want)
             check_survived(d, CLIENTS)
+            equal(d.counter("loss_reset"), 0)
+
+
+def test_redis_clients_are_reset_when_redis_died():
+    """A new redis knows nothing of their subscriptions."""
+    needs("redis-server", "redis-cli")
+    with Net(), daemon("redis", REDIS, **STATEFUL) as d:
+        with Redis(d):
+            waiting = [connect(REDIS) for _ in range(20)]
+            for s in waiting:
+                s.sendall(b"SUBSCRIBE news\r\n")
+                contains(s.recv(1000), b"news")
+        with Redis(d):
+            for s in waiting:
+                try:
+                    got = s.recv(1000)
+                except ConnectionResetError:
+                    got = None
+                equal(got, None)
+            equal(redis_cli(VIP4, "publish", "news", "x").stdout, "0\n")
 
 
 def benchmark(address, *args):
@@ -359,7 +381,7 @@ def test_mosquitto_clients_do_not_notice_that_xtcpd_died():
     needs("mosquitto")
     with Net():
         want = mqtt_direct()
-        with daemon("mqtt", MQTT) as d, Mosquitto(d):
+        with daemon("mqtt", MQTT, **STATEFUL) as d, Mosquitto(d):
             equal_answers(mqtt_load().run(VIP4, midway=restart(d)), want)
             check_survived(d, CLIENTS)
 

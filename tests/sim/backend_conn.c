@@ -275,6 +275,18 @@ static void pconn_first(struct world *w, struct proc *p, struct pstream *s,
 			 (unsigned long long)f->r_end[pc->item]);
 }
 
+/* With "reset-all" it has one process for life. */
+static void pconn_check_server(struct world *w, const struct proc *p,
+			       struct flow *f)
+{
+	if (w->sc.on_loss != CONF_LOSS_RESET_ALL ||
+	    w->sc.balance != CONF_BALANCE_STICKY || p->conf.rogue || f->reborn)
+		return;
+	if (f->served_by && f->served_by != p->instance)
+		sim_fail(w, "flow %u goes on with another process", f->no);
+	f->served_by = p->instance;
+}
+
 static void backend_on_data(struct world *w, struct proc *p, struct pstream *s,
 			    struct flow *f, const struct frame *in,
 			    const uint8_t *data, uint32_t len)
@@ -303,6 +315,7 @@ static void backend_on_data(struct world *w, struct proc *p, struct pstream *s,
 	if (in->flags & FRAME_F_REDELIVERED && lossless && !w->kill.epoch)
 		sim_fail(w, "flow %u: redelivered, but no stream was lost",
 			 f->no);
+	pconn_check_server(w, p, f);
 	pc->stream = s; /* streams of one process are as good as one */
 	/* What it has seen already adds nothing. */
 	if (pc->got > in->offset)

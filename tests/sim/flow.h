@@ -64,6 +64,7 @@ struct flow {
 	bool fin_said; /* one sent CLOSE or FIN: the stream ends at fin_at */
 	uint64_t fin_at;
 	bool eof_told;
+	uint64_t served_by; /* instance of the process that was given bytes */
 
 	/* What the stack said. */
 	bool synack_seen, ws_on, ts_on, sack_on;

@@ -89,7 +89,7 @@ static void kill_mark(struct world *w, struct flow *f)
 	m->rcv_adv = b->rcv_adv;
 	m->snd_end = b->snd_end;
 	m->snd_nxt = b->snd_nxt;
-	if (w->sc.on_loss == CONF_LOSS_RESET && !f->excuse &&
+	if (w->sc.on_loss != CONF_LOSS_REDELIVER && !f->excuse &&
 	    seq_gt(b->rcv_redlv, b->rcv_app))
 		f->excuse = "its request was in hand when xtcpd died";
 }

@@ -256,8 +256,9 @@ static void feature_deaths(struct scenario *sc, struct rng *r)
 	uint32_t n = 1 + rng_below(r, 5);
 
 	sc->deaths = true;
-	if (rng_one_in(r, 5))
-		sc->on_loss = CONF_LOSS_RESET;
+	if (rng_one_in(r, 3))
+		sc->on_loss = rng_one_in(r, 2) ? CONF_LOSS_RESET
+					       : CONF_LOSS_RESET_ALL;
 	while (n--) {
 		struct action a = { .at_us = scenario_when(sc, r),
 				    .kind = ACT_KILL,
@@ -365,8 +366,9 @@ static void feature_kills(struct scenario *sc, struct rng *r, uint32_t every)
 	sc->kills_max = (uint32_t)rng_scale(r, 1, 40);
 	sc->dead_us_max = (uint32_t)rng_scale(r, 1000, 200000);
 	sc->keeps_tun = rng_one_in(r, 2);
-	if (rng_one_in(r, 6))
-		sc->on_loss = CONF_LOSS_RESET;
+	if (rng_one_in(r, 3))
+		sc->on_loss = rng_one_in(r, 2) ? CONF_LOSS_RESET
+					       : CONF_LOSS_RESET_ALL;
 	for (uint32_t i = 0; i < sc->n_procs; i++) {
 		struct proc_conf *p = &sc->procs[i];
 
@@ -496,7 +498,7 @@ static void scenario_mend(struct scenario *sc, struct rng *r)
 	/* Probes and answers to them may be lost. */
 	if (sc->group.keepalive_us && sc->class != CLASS_MODES)
 		sc->may_time_out = true;
-	if (sc->on_loss == CONF_LOSS_RESET || sc->may_time_out)
+	if (sc->on_loss != CONF_LOSS_REDELIVER || sc->may_time_out)
 		sc->endings &= ~BIT(END_IDLE);
 }
 

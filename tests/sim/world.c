@@ -226,7 +226,7 @@ static void world_heal(struct world *w)
 void world_expect_loss(struct world *w)
 {
 	for (uint32_t i = 0; i < w->sc.n_flows; i++)
-		if (w->sc.on_loss == CONF_LOSS_RESET && !w->flows[i].excuse)
+		if (w->sc.on_loss != CONF_LOSS_REDELIVER && !w->flows[i].excuse)
 			w->flows[i].excuse = "reset when its backend died";
 }
 

@@ -108,6 +108,131 @@ START_TEST(test_loss_with_reset_resets)
 }
 END_TEST
 
+/* c1 was idle, c2 had a request in hand, c3 was never told of. */
+START_TEST(test_loss_with_reset_all_takes_all_that_was_known)
+{
+	peer_setup.on_loss = CONF_LOSS_RESET_ALL;
+	peer_group();
+	peer_attach(&a, 1);
+	rig_connect(&c1, 1000);
+	rig_connect(&c2, 1001);
+	rig_connect(&c3, 1002);
+	peer_request(&c1, "1");
+	peer_expect_data(&a, "1", FRAME_F_FIRST);
+	peer_reply(&a, 1, "");
+	rig_expect(&c1, TH_ACK);
+	peer_request(&c2, "2");
+	peer_expect_data(&a, "2", FRAME_F_FIRST);
+	ck_assert_ptr_null(rig_blk(&c1));
+	peer_die(&a);
+	rig_expect(&c2, TH_RST | TH_ACK);
+	/* No other backend has to come for that. */
+	peer_pass_us(200 * USEC_PER_MSEC);
+	rig_expect(&c1, TH_RST | TH_ACK);
+	ck_assert_uint_eq(rig_rec(&c1)->state, TCP_FREE);
+	ck_assert_uint_eq(rig_rec(&c2)->state, TCP_FREE);
+	ck_assert_uint_eq(peer_counter(WC_loss_reset), 2);
+	peer_attach(&b, 2);
+	peer_request(&c3, "3");
+	peer_expect_data(&b, "3", FRAME_F_FIRST);
+}
+END_TEST
+
+/* Another backend is there, and is not asked. */
+START_TEST(test_orphan_that_stirs_is_reset)
+{
+	peer_setup.on_loss = CONF_LOSS_RESET_ALL;
+	peer_group();
+	peer_attach(&a, 1);
+	rig_connect(&c1, 1000);
+	peer_request(&c1, "1");
+	peer_expect_data(&a, "1", FRAME_F_FIRST);
+	peer_reply(&a, 1, "");
+	rig_expect(&c1, TH_ACK);
+	peer_attach(&b, 2);
+	peer_die(&a);
+	peer_request(&c1, "2");
+	rig_expect(&c1, TH_RST | TH_ACK);
+	peer_expect_nothing(&b);
+	ck_assert_uint_eq(peer_counter(WC_loss_reset), 1);
+}
+END_TEST
+
+/* One stream of two: what was not in hand goes on over the other. */
+START_TEST(test_reset_all_leaves_what_another_stream_of_the_backend_has)
+{
+	peer_setup.on_loss = CONF_LOSS_RESET_ALL;
+	peer_group();
+	peer_attach(&a, 1);
+	rig_connect(&c1, 1000);
+	peer_request(&c1, "1");
+	peer_expect_data(&a, "1", FRAME_F_FIRST);
+	peer_reply(&a, 1, "");
+	rig_expect(&c1, TH_ACK);
+	peer_attach(&b, 1);
+	peer_die(&a);
+	peer_pass_us(200 * USEC_PER_MSEC);
+	rig_expect_nothing();
+	peer_request(&c1, "2");
+	peer_expect_data(&b, "2", FRAME_F_FIRST);
+	ck_assert_uint_eq(peer_counter(WC_loss_reset), 0);
+}
+END_TEST
+
+/* What a process has in hand is its own: it goes on when it is back. */
+START_TEST(test_reset_all_leaves_what_is_in_hand_over_a_start)
+{
+	peer_setup.on_loss = CONF_LOSS_RESET_ALL;
+	peer_group();
+	peer_attach(&a, 1);
+	rig_connect(&c1, 1000);
+	peer_request(&c1, "1");
+	peer_expect_data(&a, "1", FRAME_F_FIRST);
+	peer_kill();
+	peer_die(&a);
+	rig_expect(&c1, TH_ACK); /* as after any start */
+	peer_attach(&a, 1);
+	peer_expect_data(&a, "1", FRAME_F_FIRST | FRAME_F_REDELIVERED);
+	peer_reply(&a, 1, "");
+	rig_expect(&c1, TH_ACK);
+	ck_assert_uint_eq(peer_counter(WC_loss_reset), 0);
+}
+END_TEST
+
+/* xtcpd is restarted: who is back within 3 s keeps its connections. */
+START_TEST(test_reset_all_waits_for_backends_after_a_start)
+{
+	peer_setup.on_loss = CONF_LOSS_RESET_ALL;
+	peer_group();
+	peer_attach(&a, 1);
+	peer_attach(&b, 2);
+	rig_connect(&c1, 1000);
+	rig_connect(&c2, 1001);
+	peer_request(&c1, "1");
+	peer_expect_data(&a, "1", FRAME_F_FIRST);
+	peer_reply(&a, 1, "");
+	rig_expect(&c1, TH_ACK);
+	peer_request(&c2, "2");
+	peer_expect_data(&b, "2", FRAME_F_FIRST);
+	peer_reply(&b, 1, "");
+	rig_expect(&c2, TH_ACK);
+	peer_kill();
+	peer_die(&a);
+	peer_die(&b);
+	peer_attach(&a, 1);
+	peer_request(&c2, "3"); /* waits for its backend */
+	rig_expect_nothing();
+	peer_expect_nothing(&a);
+	peer_pass_us(2500 * USEC_PER_MSEC);
+	rig_expect_nothing();
+	peer_pass_us(1000 * USEC_PER_MSEC);
+	rig_expect(&c2, TH_RST | TH_ACK);
+	peer_request(&c1, "4");
+	peer_expect_data(&a, "4", FRAME_F_FIRST);
+	ck_assert_uint_eq(peer_counter(WC_loss_reset), 1);
+}
+END_TEST
+
 START_TEST(test_eof_is_told_again_after_a_loss)
 {
 	peer_attach(&a, 1);
@@ -444,6 +569,11 @@ UNIT_MAIN("daemon/loss",
 		    test_loss_redelivers_on_return,
 		    test_returning_backend_may_acknowledge_what_it_had,
 		    test_loss_with_reset_resets,
+		    test_loss_with_reset_all_takes_all_that_was_known,
+		    test_orphan_that_stirs_is_reset,
+		    test_reset_all_leaves_what_another_stream_of_the_backend_has,
+		    test_reset_all_leaves_what_is_in_hand_over_a_start,
+		    test_reset_all_waits_for_backends_after_a_start,
 		    test_eof_is_told_again_after_a_loss,
 		    test_eof_is_told_again_though_the_connection_became_active,
 		    test_held_syn_is_offered_to_another_after_a_loss,

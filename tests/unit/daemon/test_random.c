@@ -302,7 +302,7 @@ static void settings_any(void)
 	rig.group.accept =
 		one_in(2) ? STACK_ACCEPT_APPLICATION : STACK_ACCEPT_AUTO;
 	peer_setup.balance = (enum conf_balance)any(3);
-	peer_setup.on_loss = (enum conf_loss)any(2);
+	peer_setup.on_loss = (enum conf_loss)any(3);
 	peer_setup.backend_timeout_us = any(3) * USEC_PER_SEC;
 	peer_group();
 }
