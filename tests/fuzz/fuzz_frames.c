@@ -169,9 +169,9 @@ static void frames_bits(uint16_t how)
 	g->idle_timeout_us = how & 0x40 ? 5000000 : 0;
 	g->vip_mask = UINT64_MAX;
 	setup.balance = (enum conf_balance)((how >> 8 & 3) % 3);
-	setup.on_loss = !(how & 0x400)	? CONF_LOSS_REDELIVER
-			: how & 0x80	? CONF_LOSS_RESET_ALL
-					: CONF_LOSS_RESET;
+	setup.on_loss = !(how & 0x400) ? CONF_LOSS_REDELIVER
+			: how & 0x80   ? CONF_LOSS_RESET_ALL
+				       : CONF_LOSS_RESET;
 	backend.streams = 1 + (how >> 12 & 1);
 	backend.max_inflight = how >> 13 & 3;
 	setup.n_backends = how & 0x800 ? 1 : 0;
