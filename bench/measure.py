@@ -35,6 +35,7 @@ SWARM = "10.64.0.0/10"
 
 
 CLONE_NEWNS = 0x00020000
+MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 MEMORY = "/dev/shm"
 
 
@@ -74,8 +75,11 @@ def own_memory():
     """Temporary files are in memory from here on, which nobody else sees."""
     if libc.unshare(CLONE_NEWNS):
         raise OSError(ctypes.get_errno(), "unshare(CLONE_NEWNS): is root?")
-    run("mount", "--make-rprivate", "/")
-    run("mount", "-t", "tmpfs", "tmpfs", MEMORY)
+    for source, target, kind, flags in (
+            (None, b"/", None, MS_REC | MS_PRIVATE),
+            (b"tmpfs", MEMORY.encode(), b"tmpfs", 0)):
+        if libc.mount(source, target, kind, ctypes.c_ulong(flags), None):
+            raise OSError(ctypes.get_errno(), f"mount {target.decode()}")
     tempfile.tempdir = MEMORY
 
 

@@ -545,7 +545,10 @@ tests_unit_tools_test_swarm_tuple_LDADD = $(unit_tools)
 print-unit-tests:
 	@printf '%s\n' $(unit_tests)
 
-.PHONY: print-unit-tests
+print-check-programs:
+	@printf '%s\n' $(check_PROGRAMS)
+
+.PHONY: print-unit-tests print-check-programs
 
 AM_TESTS_ENVIRONMENT = \
 	CK_VERBOSITY=$${CK_VERBOSITY:-normal}; export CK_VERBOSITY; \

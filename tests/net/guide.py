@@ -164,7 +164,7 @@ class Stage:
         cls.build.mkdir(parents=True, exist_ok=True)
         if not (cls.build / "Makefile").exists():
             run(TOP / "configure", "-q", "--prefix=/usr", "--sysconfdir=/etc",
-                "--disable-lto", cwd=cls.build, timeout=300)
+                "--disable-lto", "CFLAGS=-O1", cwd=cls.build, timeout=300)
         run("make", "-s", "-j2", "-C", cls.build, timeout=600)
         run("make", "-s", "-C", cls.build, "install", f"DESTDIR={root}",
             timeout=240)

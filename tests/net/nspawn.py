@@ -102,6 +102,8 @@ class Machine:
         self.link("/dev/null", "etc/systemd/system/dbus.socket")
         self.link("/lib/systemd/system/multi-user.target",
                   "etc/systemd/system/default.target")
+        # or dpkg makes the index of all man pages anew, each time
+        Path(f"{self.root}/var/lib/man-db/auto-update").unlink(missing_ok=True)
         run("ldconfig", "-r", self.root)
 
     def write(self, path, text):

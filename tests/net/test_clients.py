@@ -6,6 +6,7 @@ Backends and their loss are in test_backends.py, the operator's side in
 test_operation.py.
 """
 # builds: gcc asan tsan
+# long
 
 import contextlib
 import os

@@ -3,6 +3,7 @@
 #
 # The machine has what `make install` installs; sanitizers add nothing.
 # builds: gcc
+# long
 """doc/guide: what it tells a reader to do works, as it stands.
 
 Each page is done from its first block to the last in a machine with systemd

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
+# long
 """kill -9 of the daemon, or of the backend, under thousands of clients.
 
 No client may notice more than a pause: no reset, no byte lost, repeated or

@@ -7,6 +7,7 @@ bookings, a few at a time, and check each answer; in the end its log must have
 each booking once. tests/tools/onced is one that keeps none.
 """
 # builds: gcc asan tsan
+# long
 
 import os
 import random

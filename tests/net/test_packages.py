@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
 # builds: gcc
+# long
 """The tarball and the Debian packages that are built of it.
 
 The packages are built and looked at once, by main(); each test then has a

@@ -6,6 +6,7 @@ Each answers by way of xtcpd what it answers directly, byte for byte, to 500
 connections with 10,000 operations; also when xtcpd is killed in the middle.
 """
 # builds: gcc
+# long
 
 import contextlib
 import os

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
+# long
 """Figures 5a-5d and 6a-6i of WO 02/091709 A2, on the wire.
 
 Figures 5 are drawn with Req[N,k], Ans[N,k] and ACK[N]; here a request is what

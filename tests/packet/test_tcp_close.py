@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
+# long
 """RFC 9293 and its company, told by a wire-level client: endings and times."""
 
 import os

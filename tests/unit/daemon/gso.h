@@ -6,9 +6,9 @@
 #ifndef XTCP_TESTS_DAEMON_GSO_H
 #define XTCP_TESTS_DAEMON_GSO_H
 
-#include <check.h>
 #include <linux/virtio_net.h>
 
+#include "../unit.h"
 #include "packets.h"
 
 typedef void gso_out_fn(const uint8_t *packet, uint32_t len);

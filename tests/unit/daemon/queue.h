@@ -6,12 +6,12 @@
 #ifndef XTCP_TESTS_DAEMON_QUEUE_H
 #define XTCP_TESTS_DAEMON_QUEUE_H
 
-#include <check.h>
 #include <linux/virtio_net.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../unit.h"
 #include "daemon/tun_io.h"
 
 #define MTU 9000u

@@ -4,12 +4,13 @@
 
 /* A temporary directory per test, for the fixtures of this folder's tests. */
 
-#include <check.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "../unit.h"
 
 static char scratch_dir[64];
 

@@ -2,8 +2,9 @@
 #include "rig.h"
 
 #include <arpa/inet.h>
-#include <check.h>
 #include <string.h>
+
+#include "../unit.h"
 
 #define RIG_MAX_CONNECTIONS 64
 

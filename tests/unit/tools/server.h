@@ -7,10 +7,11 @@
  * written and read byte by byte, checksums added up the slow way.
  */
 
-#include <check.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "../unit.h"
 
 #define SERVER_PACKET_MAX 66000u
 
