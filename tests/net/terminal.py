@@ -9,6 +9,10 @@ from pathlib import Path
 from harness import Process, Skip, equal, run, wait_for
 
 
+# tmux 3.3 does not always notice that a command has ended.
+KEEP_STATUS = 'trap : INT; "$@"; echo $? >"$0.new"; mv "$0.new" "$0"'
+
+
 class Tmux(Process):
     """A terminal of its own that runs one command."""
 
@@ -18,6 +22,7 @@ class Tmux(Process):
         self.dir = tempfile.TemporaryDirectory()
         self.socket = self.dir.name + "/s"
         self.command, self.size, self.term = command, (width, height), term
+        self.said = Path(self.dir.name, "status")
         # ncurses keeps what it knows of the terminal until the end
         suppressions = Path(self.dir.name, "leaks")
         suppressions.write_text("leak:libtinfo\nleak:libncurses\n")
@@ -31,7 +36,7 @@ class Tmux(Process):
             self.term, check=False).returncode)
         self.tmux("set-option", "-g", "remain-on-exit", "on")
         self.tmux("new-session", "-d", "-x", self.size[0], "-y", self.size[1],
-                  *self.command)
+                  "sh", "-c", KEEP_STATUS, self.said, *self.command)
         return self
 
     def tmux(self, *args):
@@ -58,10 +63,10 @@ class Tmux(Process):
 
     def status(self):
         """What the command exited with; None while it runs."""
-        dead, status = self.tmux(
-            "display-message", "-p", "#{pane_dead} #{pane_dead_status}"
-        ).rstrip("\n").split(" ")
-        return int(status) if dead == "1" and status else None
+        try:
+            return int(self.said.read_text())
+        except FileNotFoundError:
+            return None
 
     def ended(self, status=0):
         wait_for("the command ends", lambda: self.status() is not None)

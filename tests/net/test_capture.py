@@ -275,6 +275,7 @@ def test_captures_are_bounded_and_independent():
             contains(p.stderr, "there are 4 already")
             equal(os.path.exists(d.dir + "/5"), False)
             exchange(5)
+            wait_for("the last ACK", lambda: not d.connections())
             for p in ps:
                 stopped(p)
         finally:
