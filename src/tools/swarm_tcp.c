@@ -19,10 +19,11 @@
  * swept every TCP_SWEEP_MS; so one is late by up to that, and setting one is a
  * store. When it is over, all that is in flight goes again, up to
  * TCP_RESEND_BYTES (the peer keeps what it has, so this fills any gap), and
- * the time-out doubles. It begins with rto_ms, but when the server is slow with
- * all of us, with thrice the mean latency of late: else retransmissions would
- * make an overload worse, and last. A reply that doesn't come is not our business once
- * the request is acknowledged: the peer has to retransmit.
+ * the time-out doubles. It begins with rto_ms; but, except for a SYN's, when the
+ * server is slow with all of us, with thrice the mean latency of late: else
+ * retransmissions would make an overload worse, and last. A reply that doesn't
+ * come is not our business once the request is acknowledged: the peer has to
+ * retransmit.
  *
  * ACKs, as RFC 1122 4.2.3.2 has them: at once for every second segment, for
  * what the kernel has joined, for FINs, and for what is out of order; after
@@ -186,10 +187,12 @@ void swarm_tcp_add_latency(struct swarm_tcp *t, struct swarm_hist *h,
 
 void swarm_tcp_arm(struct swarm_tcp *t, struct swarm_active *a)
 {
-	uint64_t rto_ms = max_u64(t->conf.rto_ms,
-				  t->recent_ns * TCP_RTO_RECENT / NSEC_PER_MSEC)
-			  << min_u32(a->tries, 16);
+	uint64_t rto_ms = t->conf.rto_ms;
 
+	if (a->kind != SWARM_CONNECT)
+		rto_ms = max_u64(rto_ms,
+				 t->recent_ns * TCP_RTO_RECENT / NSEC_PER_MSEC);
+	rto_ms <<= min_u32(a->tries, 16);
 	swarm_conns_set_deadline(&t->conns, a,
 				 t->now_ms + (uint32_t)min_u64(rto_ms,
 							       TCP_RTO_MAX_MS));
