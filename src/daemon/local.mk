@@ -143,6 +143,8 @@ src_daemon_libdaemon_la_SOURCES += \
 	src/daemon/totals.h \
 	src/daemon/tun.c \
 	src/daemon/tun.h \
+	src/daemon/tun_routes.c \
+	src/daemon/tun_routes.h \
 	src/daemon/tun_io.c \
 	src/daemon/tun_io.h \
 	src/daemon/tun_adopt.c \

@@ -35,9 +35,7 @@
  */
 #include "daemon/tun.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,20 +48,16 @@
 #include "daemon/netlink.h"
 #include "daemon/sysctl.h"
 #include "daemon/tun_adopt.h"
+#include "daemon/tun_routes.h"
 
-/* Worse than any route that an operator would give a metric to. */
-#define TUN_BLACKHOLE_METRIC (UINT32_MAX - 1)
-/* Better than what routing daemons use; IPv6 takes 0 for 1024. */
-#define TUN_ROUTE_METRIC 1
 /* Packets that wait per queue while its worker is busy, or one process follows
  * another; the default of 500 is lost in a burst of a millisecond. Costs
  * nothing while the queue is empty, 23 MiB when it is full of 1500 bytes. */
 #define TUN_TXQLEN 10000
-/* Routes of an earlier configuration that are looked for. */
-#define TUN_ROUTES_MAX (2 * CONF_VIPS_MAX)
 
 struct tun {
-	struct conf_tun conf;
+	struct conf_tun conf; /* but for its addresses: */
+	struct tun_routes routes;
 	struct netlink *nl;
 	struct netlink_link link;
 	struct netlink_link before; /* index 0: we made the device */
@@ -71,39 +65,17 @@ struct tun {
 	bool offloads;
 	bool own_ipv6; /* the host's own IPv6 addresses send from here */
 	uint32_t n_queues, n_adopted;
-	/* Bit i: ours for VIP i; found: blackholes that were there before us. */
-	uint64_t routes, blackholes, found;
 	int *fds; /* n_queues, -1: none yet */
 };
-
-static const char *tun_ip_text(const struct conf_ip *ip,
-			       char text[INET6_ADDRSTRLEN])
-{
-	return inet_ntop(ip->family == 4 ? AF_INET : AF_INET6, ip->bytes, text,
-			 INET6_ADDRSTRLEN);
-}
-
-static bool tun_has_family(const struct conf_tun *conf, uint8_t family)
-{
-	for (uint32_t i = 0; i < conf->n_vips; i++)
-		if (conf->vips[i].family == family)
-			return true;
-	return false;
-}
-
-static bool tun_has_ipv6(const struct conf_tun *conf)
-{
-	return tun_has_family(conf, 6);
-}
 
 /* The configuration; the host's own addresses are not ours to route. */
 static void tun_take_conf(struct tun *tun, const struct conf_tun *conf)
 {
 	tun->conf = *conf;
-	tun->conf.n_vips = 0;
+	tun->routes.device = tun->conf.name;
 	for (uint32_t i = 0; i < conf->n_vips; i++) {
 		if (!(conf->own_vips >> i & 1))
-			tun->conf.vips[tun->conf.n_vips++] = conf->vips[i];
+			(void)tun_routes_add(&tun->routes, &conf->vips[i]);
 		else if (conf->vips[i].family == 6)
 			tun->own_ipv6 = true;
 	}
@@ -241,7 +213,7 @@ static int tun_sysctl(const struct tun *tun, const char *family,
 static int tun_set_ipv6_sysctls(const struct tun *tun)
 {
 	const char *name = tun->conf.name;
-	bool wanted = tun->own_ipv6 || tun_has_ipv6(&tun->conf);
+	bool wanted = tun->own_ipv6 || tun_routes_have(&tun->routes, 6);
 
 	if (access("/proc/sys/net/ipv6", F_OK) < 0) {
 		if (!wanted)
@@ -269,7 +241,7 @@ static int tun_set_ipv6_sysctls(const struct tun *tun)
 	/* what comes in here may go on, where the kernel can say so (6.17) */
 	if (sysctl_link_get("ipv6", name, "force_forwarding") >= 0)
 		(void)tun_sysctl(tun, "ipv6", "force_forwarding", '1');
-	if (tun_has_ipv6(&tun->conf) &&
+	if (tun_routes_have(&tun->routes, 6) &&
 	    sysctl_link_get("ipv6", "all", "forwarding") == '0')
 		log_warn(
 			"net.ipv6.conf.all.forwarding is 0: only clients on this host reach "
@@ -282,7 +254,7 @@ static int tun_set_sysctls(const struct tun *tun)
 	/* packets from the VIPs come in here */
 	(void)tun_sysctl(tun, "ipv4", "rp_filter", '0');
 	(void)tun_sysctl(tun, "ipv4", "forwarding", '1');
-	if (tun_has_family(&tun->conf, 4) &&
+	if (tun_routes_have(&tun->routes, 4) &&
 	    sysctl_link_get("ipv4", "all", "forwarding") == '0')
 		log_warn(
 			"net.ipv4.ip_forward is 0: only clients on this host reach the IPv4 "
@@ -290,255 +262,34 @@ static int tun_set_sysctls(const struct tun *tun)
 	return tun_set_ipv6_sysctls(tun);
 }
 
-/* --- routes ------------------------------------------------------------ */
-
-static struct netlink_route tun_route(const struct tun *tun, uint32_t i,
-				      bool blackhole)
-{
-	return (struct netlink_route){
-		.dst = tun->conf.vips[i],
-		.oif = blackhole ? 0 : tun->link.index,
-		.metric = blackhole ? TUN_BLACKHOLE_METRIC : TUN_ROUTE_METRIC,
-	};
-}
-
-/* Adds the route, in place of one that a dead xtcpd left (*ret_found). */
-static int tun_replace_route(struct tun *tun, const struct netlink_route *route,
-			     bool *ret_found)
-{
-	int rc = netlink_route_add(tun->nl, route);
-
-	*ret_found = rc == -EEXIST && netlink_route_del(tun->nl, route) == 0;
-	if (*ret_found)
-		rc = netlink_route_add(tun->nl, route);
-	return rc;
-}
-
-static bool tun_is_vip_route(struct tun *tun, const struct netlink_route *route)
-{
-	for (uint32_t i = 0; i < tun->conf.n_vips; i++) {
-		const struct conf_ip *vip = &tun->conf.vips[i];
-
-		if (route->metric != TUN_ROUTE_METRIC ||
-		    vip->family != route->dst.family ||
-		    memcmp(vip->bytes, route->dst.bytes,
-			   vip->family == 4 ? 4 : 16) != 0)
-			continue;
-		tun->routes |= UINT64_C(1) << i;
-		return true;
-	}
-	return false;
-}
-
-/*
- * An adopted device has routes already: those that are wanted stay as they
- * are, others are of addresses that the configuration no longer has.
- */
-static void tun_find_routes(struct tun *tun, uint8_t family)
-{
-	struct netlink_route found[TUN_ROUTES_MAX];
-	char text[INET6_ADDRSTRLEN];
-	int n = netlink_route_list(tun->nl, tun->link.index, family, found,
-				   TUN_ROUTES_MAX);
-
-	if (n < 0)
-		log_warn("tun %s: its routes cannot be read: %s",
-			 tun->conf.name, strerror(-n));
-	for (int i = 0; i < n; i++) {
-		if (tun_is_vip_route(tun, &found[i]))
-			continue;
-		log_info("vip %s: no longer configured: its route goes",
-			 tun_ip_text(&found[i].dst, text));
-		(void)netlink_route_del(tun->nl, &found[i]);
-	}
-}
-
-/* Would packets to the VIP reach this host's own sockets? */
-static int tun_check_not_local(struct tun *tun, uint32_t i)
-{
-	char text[INET6_ADDRSTRLEN];
-	uint8_t type;
-	int oif;
-
-	if (netlink_route_lookup(tun->nl, &tun->conf.vips[i], &type, &oif) <
-		    0 ||
-	    type != RTN_LOCAL)
-		return 0;
-	tun_ip_text(&tun->conf.vips[i], text);
-	log_error(
-		"vip %s: this host has the address on an interface: take it off there "
-		"(ip address del), it must only be routed to the TUN",
-		text);
-	return -EADDRINUSE;
-}
-
-/* A policy rule or a route of somebody else may still win: say so. */
-static void tun_check_way(struct tun *tun, uint32_t i)
-{
-	char text[INET6_ADDRSTRLEN];
-	uint8_t type;
-	int oif;
-
-	if (netlink_route_lookup(tun->nl, &tun->conf.vips[i], &type, &oif) ==
-		    0 &&
-	    oif == tun->link.index)
-		return;
-	tun_ip_text(&tun->conf.vips[i], text);
-	log_warn(
-		"vip %s: packets to it do not take the route to %s: see ip route get %s",
-		text, tun->conf.name, text);
-}
-
-static int tun_add_blackhole(struct tun *tun, uint32_t i)
-{
-	struct netlink_route blackhole = tun_route(tun, i, true);
-	char text[INET6_ADDRSTRLEN];
-	bool found;
-	int rc = tun_replace_route(tun, &blackhole, &found);
-
-	if (rc == -EEXIST) { /* the operator's own serves as well */
-		log_info("vip %s: keeping the route of metric %u that is there",
-			 tun_ip_text(&blackhole.dst, text),
-			 TUN_BLACKHOLE_METRIC);
-		return 0;
-	}
-	tun->blackholes |= (uint64_t)(rc == 0) << i;
-	tun->found |= (uint64_t)found << i;
-	return rc;
-}
-
-static int tun_route_vip(struct tun *tun, uint32_t i)
-{
-	struct netlink_route way = tun_route(tun, i, false);
-	char text[INET6_ADDRSTRLEN];
-	bool found;
-	int rc;
-
-	rc = tun_check_not_local(tun, i);
-	if (rc < 0)
-		return rc;
-	if (!tun->kept)
-		rc = tun_add_blackhole(tun, i);
-	if (rc == 0 && !(tun->routes & UINT64_C(1) << i))
-		rc = tun_replace_route(tun, &way, &found);
-	if (rc == 0) {
-		tun->routes |= UINT64_C(1) << i;
-		tun_check_way(tun, i);
-		return 0;
-	}
-	log_error("vip %s: route to %s: %s%s", tun_ip_text(&way.dst, text),
-		  tun->conf.name, strerror(-rc),
-		  rc == -EEXIST
-			  ? ": delete the one that exists, see ip route show"
-			  : "");
-	return rc;
-}
-
-static int tun_add_vips(struct tun *tun)
-{
-	int rc = 0;
-
-	if (tun->n_adopted) {
-		tun_find_routes(tun, 4);
-		if (tun_has_ipv6(&tun->conf))
-			tun_find_routes(tun, 6);
-	}
-	for (uint32_t i = 0; i < tun->conf.n_vips && rc == 0; i++)
-		rc = tun_route_vip(tun, i);
-	return rc;
-}
-
-static void tun_remove_routes(struct tun *tun, uint64_t which, bool blackhole)
-{
-	char text[INET6_ADDRSTRLEN];
-	struct netlink_route route;
-	int rc;
-
-	for (uint32_t i = 0; i < tun->conf.n_vips; i++) {
-		if (!(which & UINT64_C(1) << i))
-			continue;
-		route = tun_route(tun, i, blackhole);
-		rc = netlink_route_del(tun->nl, &route);
-		if (rc < 0 && rc != -ESRCH)
-			log_warn("vip %s: the %s cannot be removed: %s",
-				 tun_ip_text(&route.dst, text),
-				 blackhole ? "blackhole" : "route",
-				 strerror(-rc));
-	}
-}
-
-/* --- at run time ------------------------------------------------------- */
-
-static void tun_unroute_vip(struct tun *tun, uint32_t i)
-{
-	uint64_t bit = UINT64_C(1) << i;
-
-	tun_remove_routes(tun, tun->routes & bit, false);
-	tun_remove_routes(tun, tun->blackholes & bit, true);
-	tun->routes &= ~bit;
-	tun->blackholes &= ~bit;
-	tun->found &= ~bit;
-}
+/* --- addresses at run time ---------------------------------------------- */
 
 int tun_add_vip(struct tun *tun, const struct conf_ip *ip)
 {
-	bool had_ipv6 = tun_has_ipv6(&tun->conf);
-	uint32_t i = tun->conf.n_vips;
-	int rc = 0;
+	bool had_ipv6 = tun_routes_have(&tun->routes, 6);
+	uint32_t at = tun->routes.n;
+	int rc = tun_routes_add(&tun->routes, ip);
 
-	if (i == CONF_VIPS_MAX)
-		return -ENOSPC;
-	tun->conf.vips[i] = *ip;
-	tun->conf.n_vips++;
+	if (rc < 0)
+		return rc;
 	if (ip->family == 6 && !had_ipv6)
 		rc = tun_set_ipv6_sysctls(tun);
 	if (rc == 0)
-		rc = tun_route_vip(tun, i);
-	if (rc < 0) {
-		tun_unroute_vip(tun, i);
-		tun->conf.n_vips--;
-	}
+		rc = tun_routes_up(&tun->routes, at);
+	if (rc < 0)
+		tun_routes_remove(&tun->routes, ip);
 	return rc;
 }
 
-/* What mask says of address `from` it says of `to` from here on. */
-static void tun_move_bit(uint64_t *mask, uint32_t from, uint32_t to)
-{
-	uint64_t was = *mask >> from & 1;
-
-	*mask &= ~(UINT64_C(1) << from);
-	*mask &= ~(UINT64_C(1) << to);
-	*mask |= was << to;
-}
-
-/* The last one takes the place of the one that goes. */
 void tun_remove_vip(struct tun *tun, const struct conf_ip *ip)
 {
-	int at = conf_find_vip(&tun->conf, ip);
-	uint32_t i = (uint32_t)at, last = tun->conf.n_vips - 1;
-
-	if (at < 0)
-		return;
-	tun_unroute_vip(tun, i);
-	tun_move_bit(&tun->routes, last, i);
-	tun_move_bit(&tun->blackholes, last, i);
-	tun_move_bit(&tun->found, last, i);
-	tun->conf.vips[i] = tun->conf.vips[last];
-	tun->conf.n_vips--;
+	tun_routes_remove(&tun->routes, ip);
 }
 
 void tun_forget_vip(struct tun *tun, const struct conf_ip *ip)
 {
-	struct netlink_route way = { .dst = *ip,
-				     .oif = tun->link.index,
-				     .metric = TUN_ROUTE_METRIC };
-	struct netlink_route blackhole = { .dst = *ip,
-					   .metric = TUN_BLACKHOLE_METRIC };
-
-	(void)netlink_route_del(tun->nl, &way);
-	(void)netlink_route_del(tun->nl, &blackhole);
+	tun_routes_forget(&tun->routes, ip);
 }
-
 /* --- open and close ---------------------------------------------------- */
 
 static void tun_close_queues(struct tun *tun)
@@ -557,19 +308,30 @@ static void tun_free(struct tun *tun)
 	free(tun);
 }
 
-static void tun_take_down(struct tun *tun, uint64_t blackholes)
+enum tun_blackholes { TUN_LEAVE_ALL, TUN_LEAVE_FOUND, TUN_LEAVE_NONE };
+
+static void tun_take_down(struct tun *tun, enum tun_blackholes blackholes)
 {
-	if (tun->routes)
-		tun_remove_routes(tun, tun->routes, false);
+	tun_routes_drop_ways(&tun->routes);
 	if (tun->before.index && tun->link.index) {
 		(void)netlink_link_set(tun->nl, &tun->before);
 		/* Who has it next may not know of large packets. */
 		(void)ioctl(tun->fds[0], TUNSETOFFLOAD, 0);
 	}
 	tun_close_queues(tun);
-	if (blackholes)
-		tun_remove_routes(tun, blackholes, true);
+	if (blackholes != TUN_LEAVE_ALL)
+		tun_routes_drop_blackholes(&tun->routes,
+					   blackholes == TUN_LEAVE_NONE);
 	tun_free(tun);
+}
+
+static int tun_route(struct tun *tun)
+{
+	tun->routes.nl = tun->nl;
+	tun->routes.oif = tun->link.index;
+	if (tun->n_adopted)
+		tun_routes_adopt(&tun->routes);
+	return tun_routes_up(&tun->routes, 0);
 }
 
 int tun_open(struct tun **ret_tun, const struct conf_tun *conf,
@@ -581,7 +343,7 @@ int tun_open(struct tun **ret_tun, const struct conf_tun *conf,
 	if (!tun)
 		return -ENOMEM;
 	tun_take_conf(tun, conf);
-	tun->kept = store != NULL;
+	tun->kept = tun->routes.kept = store != NULL;
 	rc = netlink_open(&tun->nl);
 	if (rc < 0)
 		log_error("rtnetlink: %s", strerror(-rc));
@@ -592,27 +354,24 @@ int tun_open(struct tun **ret_tun, const struct conf_tun *conf,
 	if (rc == 0)
 		rc = tun_bring_up(tun);
 	if (rc == 0)
-		rc = tun_add_vips(tun);
+		rc = tun_route(tun);
 	if (rc < 0 && tun->kept)
 		tun_keep(tun);
 	else if (rc < 0)
-		tun_take_down(tun, tun->blackholes & ~tun->found);
+		tun_take_down(tun, TUN_LEAVE_FOUND);
 	if (rc < 0)
 		return rc;
 	log_info("tun %s: %u queues (%u taken over), mtu %u, %u addresses",
 		 conf->name, n_queues, tun->n_adopted, conf->mtu,
-		 tun->conf.n_vips);
+		 tun->routes.n);
 	*ret_tun = tun;
 	return 0;
 }
 
 void tun_settle(struct tun *tun)
 {
-	for (uint32_t i = 0; tun->kept && i < tun->conf.n_vips; i++) {
-		struct netlink_route blackhole = tun_route(tun, i, true);
-
-		(void)netlink_route_del(tun->nl, &blackhole);
-	}
+	if (tun->kept)
+		tun_routes_settle(&tun->routes);
 }
 
 int tun_queue(const struct tun *tun, uint32_t i)
@@ -628,7 +387,7 @@ int tun_index(const struct tun *tun)
 
 int tun_want_ipv6(struct tun *tun)
 {
-	bool had = tun->own_ipv6 || tun_has_ipv6(&tun->conf);
+	bool had = tun->own_ipv6 || tun_routes_have(&tun->routes, 6);
 
 	tun->own_ipv6 = true;
 	return had ? 0 : tun_set_ipv6_sysctls(tun);
@@ -649,15 +408,15 @@ void tun_leave(struct tun *tun)
 {
 	if (!tun)
 		return;
-	for (uint32_t i = 0; tun->kept && i < tun->conf.n_vips; i++)
-		(void)tun_add_blackhole(tun, i);
-	tun_take_down(tun, 0);
+	if (tun->kept)
+		tun_routes_bury(&tun->routes);
+	tun_take_down(tun, TUN_LEAVE_ALL);
 }
 
 void tun_close(struct tun *tun)
 {
 	if (tun)
-		tun_take_down(tun, tun->blackholes);
+		tun_take_down(tun, TUN_LEAVE_NONE);
 }
 
 uint64_t tun_dropped(const char *name)
