@@ -71,7 +71,9 @@ static uint32_t call_peek_from(const struct stack *st, uint32_t bi,
 	const struct chunk *desc = st->sh->rx.desc;
 	uint32_t i = st->rx_holders[bi].peeked;
 
-	return b->rx_head != NIL && desc[i].owner == bi &&
+	/* One that is not in use may read as zeros: block 0's (chunks_trim()). */
+	return b->rx_head != NIL && bitmap_test(&st->sh->rx.map, i) &&
+			       desc[i].owner == bi &&
 			       seq_leq(desc[i].seq, b->rcv_dlv) &&
 			       seq_geq(desc[i].seq, desc[b->rx_head].seq)
 		       ? i

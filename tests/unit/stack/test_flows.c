@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../unit.h"
+#include "base/units.h"
 #include "rig.h"
 
 static void up(void)
@@ -433,6 +434,73 @@ START_TEST(test_bulk_that_waits_is_peeked_at_in_its_order)
 }
 END_TEST
 
+#define FILLERS 10
+static struct rig_client fillers[FILLERS];
+
+/* Clients that fill a good part of the pool. */
+static void fill_pool(void)
+{
+	static const char data[1400];
+
+	memset(fillers, 0, sizeof(fillers));
+	for (int i = 0; i < FILLERS; i++) {
+		rig_connect(&fillers[i], (uint16_t)(2000 + i));
+		for (int n = 0; n < 40; n++)
+			rig_send_bytes(&fillers[i], data, sizeof(data));
+		rig.seen = rig.n_out;
+	}
+}
+
+static void empty_pool(void)
+{
+	static char buf[60000];
+
+	for (int i = 0; i < FILLERS; i++) {
+		while (rig_deliver(&fillers[i], buf, sizeof(buf)))
+			;
+		rig_settle(&fillers[i]);
+	}
+}
+
+/*
+ * Memory of chunks that was given back reads as zeros: a chunk of block 0's that
+ * begins at sequence number 0, and is followed by chunk 0, whosever that is.
+ */
+START_TEST(test_what_was_peeked_at_and_trimmed_is_forgotten)
+{
+	struct rig_client a, b = { 0 };
+	static char data[600], buf[600];
+
+	rig_client(&a, 1000);
+	a.iss = (uint32_t)-602;
+	a.snd_nxt = a.iss + 1;
+	rig_connect(&a, 1000);
+	rig_send(&a, "x");
+	ck_assert_uint_eq(rig_rec(&a)->block, 0);
+	fill_pool();
+	rig_send_bytes(&a, data, sizeof(data));
+	ck_assert_uint_eq(rig_deliver(&a, buf, 600), 600);
+	ck_assert_uint_eq(rig_deliver(&a, buf, 600), 1);
+	ck_assert_uint_gt(rig.shard.rx.touched, 1000);
+	empty_pool();
+	/* Its client does not acknowledge the reply: the block stays. */
+	rig_reply(&a, 601, "r");
+	rig_events(a.ri);
+	rig_pass_us(3 * USEC_PER_SEC);
+	ck_assert_uint_eq(rig.shard.rx.touched, 0);
+	ck_assert_uint_eq(rig_rec(&a)->block, 0);
+	rig.seen = rig.n_out;
+	rig_connect(&b, 1001);
+	rig_send(&b, "another's");
+	ck_assert_uint_eq(rig_blk(&b)->rx_head, 0);
+	ck_assert_uint_eq(a.snd_nxt, 0);
+	rig_send(&a, "request");
+	rig_expect_text(&a, "request");
+	rig_expect_text(&b, "another's");
+	rig.seen = rig.n_out;
+}
+END_TEST
+
 START_TEST(test_throttled_pool_withholds_and_freezes_the_window_but_takes_acks)
 {
 	struct rig_client a = { 0 }, b = { 0 };
@@ -530,5 +598,6 @@ UNIT_MAIN(
 		test_closing_with_unprocessed_bytes_resets,
 		test_lost_backend_makes_bytes_undelivered_again,
 		test_bulk_that_waits_is_peeked_at_in_its_order,
+		test_what_was_peeked_at_and_trimmed_is_forgotten,
 		test_throttled_pool_withholds_and_freezes_the_window_but_takes_acks,
 		test_text_beyond_gaps_never_keeps_out_text_in_sequence))
