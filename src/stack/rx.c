@@ -376,7 +376,8 @@ static uint32_t rx_run_new(struct conn *c, uint32_t prev, uint32_t seq,
 	struct chunks *rx = &c->st->sh->rx;
 	uint32_t *link, i;
 
-	if (c->b->ooo_chunks && holder->runs >= RX_RUNS_MAX && !joins) {
+	/* One that joins leaves no more than there were, unless it falls short. */
+	if (c->b->ooo_chunks && holder->runs >= RX_RUNS_MAX + joins) {
 		stack_count(c->st, SC_drop_ooo_runs);
 		return NIL;
 	}
