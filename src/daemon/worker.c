@@ -38,6 +38,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -70,23 +71,23 @@ static void worker_turn_begin(struct worker *w)
 	w->gs.now_us = worker_clock(w);
 }
 
-/* Set the timer when something is due before it. */
+/*
+ * Set the timer when something is due before it. It is ours, not libevent's,
+ * which would set it before each wait: a system call per turn.
+ */
 static void worker_arm_timer(struct worker *w)
 {
-	uint64_t at = min_u64(stack_next_us(w->st), w->gs.tick_at_us),
-		 now = w->gs.now_us;
-	struct timeval tv = { 0 };
+	uint64_t at = min_u64(stack_next_us(w->st), w->gs.tick_at_us);
+	struct itimerspec its = { .it_interval.tv_sec = 0 };
 
 	if (groups_pending(&w->gs))
-		at = now;
-	at = max_u64(at, 1);
+		at = w->gs.now_us;
+	at = max_u64(at, 1); /* 0 would disarm it */
 	if (w->timer_at_us && w->timer_at_us <= at)
 		return;
-	if (at > now) {
-		tv.tv_sec = (time_t)((at - now) / USEC_PER_SEC);
-		tv.tv_usec = (suseconds_t)((at - now) % USEC_PER_SEC);
-	}
-	if (evtimer_add(w->ev_timer, &tv) == 0)
+	its.it_value.tv_sec = (time_t)(at / USEC_PER_SEC);
+	its.it_value.tv_nsec = (long)(at % USEC_PER_SEC * NSEC_PER_USEC);
+	if (timerfd_settime(w->timer_fd, TFD_TIMER_ABSTIME, &its, NULL) == 0)
 		w->timer_at_us = at;
 }
 
@@ -278,6 +279,7 @@ static void worker_on_handover(evutil_socket_t fd, short what, void *arg)
 	handover_clear(w->setup.handover, w->setup.index);
 }
 
+/* The turn's end sets it anew, so nobody has to read it. */
 static void worker_on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
@@ -354,8 +356,7 @@ static int worker_init_events(struct worker *w)
 	if (!config)
 		return -ENOMEM;
 	/* One thread per base: no locks in it. */
-	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK |
-					      EVENT_BASE_FLAG_PRECISE_TIMER);
+	event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
 	w->base = event_base_new_with_config(config);
 	event_config_free(config);
 	if (!w->base)
@@ -364,9 +365,11 @@ static int worker_init_events(struct worker *w)
 			      worker_on_tun, w);
 	w->ev_mail = event_new(w->base, w->box.fd, EV_READ | EV_PERSIST,
 			       worker_on_mail, w);
-	w->ev_timer = evtimer_new(w->base, worker_on_timer, w);
+	w->ev_timer = event_new(w->base, w->timer_fd, EV_READ | EV_PERSIST,
+				worker_on_timer, w);
 	if (!w->ev_tun || !w->ev_mail || !w->ev_timer ||
-	    event_add(w->ev_tun, NULL) < 0 || event_add(w->ev_mail, NULL) < 0)
+	    event_add(w->ev_tun, NULL) < 0 || event_add(w->ev_mail, NULL) < 0 ||
+	    event_add(w->ev_timer, NULL) < 0)
 		return -ENOMEM;
 	if (!w->setup.handover)
 		return 0;
@@ -421,6 +424,10 @@ static int worker_init(struct worker *w)
 			  clock_now_us());
 	if (!w->st)
 		return -ENOMEM;
+	w->timer_fd =
+		timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (w->timer_fd < 0)
+		return -errno;
 	err = worker_init_events(w);
 	if (err < 0)
 		return err;
@@ -437,6 +444,7 @@ int worker_new(struct worker **ret_w, const struct worker_setup *setup)
 	if (!w)
 		return -ENOMEM;
 	w->setup = *setup;
+	w->timer_fd = -1;
 	sem_init(&w->serving, 0, 0);
 	err = mailbox_init(&w->box, WORKER_MAIL_MAX);
 	if (err < 0) {
@@ -463,6 +471,8 @@ void worker_free(struct worker *w)
 			event_free(*events[i]);
 	if (w->base)
 		event_base_free(w->base);
+	if (w->timer_fd >= 0)
+		close(w->timer_fd);
 	stack_free(w->st);
 	shard_fini(&w->shard);
 	tap_fini(&w->tap);

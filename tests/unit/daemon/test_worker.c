@@ -6,8 +6,11 @@
 #include <errno.h>
 #include <linux/virtio_net.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "../stack/rig.h"
@@ -21,6 +24,17 @@
 #define CLIENTS 64u
 #define LARGE 20000u
 #define BULKS 10u
+#define TURNS 1000u
+
+/* In the place of libc's, for the worker and for libevent: it counts. */
+static _Atomic uint32_t timer_sets;
+
+int timerfd_settime(int fd, int flags, const struct itimerspec *at,
+		    struct itimerspec *ret_was)
+{
+	atomic_fetch_add(&timer_sets, 1);
+	return (int)syscall(SYS_timerfd_settime, fd, flags, at, ret_was);
+}
 
 static struct arena arena;
 static struct handover *handover;
@@ -178,6 +192,32 @@ START_TEST(test_packets_of_others_are_handed_over)
 	ck_assert_uint_eq(
 		counter_get(&workers[0]->st->counters[SC_frag_reassembled]),
 		_i ? CLIENTS : 0);
+}
+END_TEST
+
+/*
+ * A turn needs no timer: it is set when something is due earlier, which the
+ * workers' own ticks are, 30 times a second at most.
+ */
+START_TEST(test_a_turn_does_not_set_the_timer)
+{
+	uint64_t began = clock_now_us(), ms;
+	uint32_t before = atomic_load(&timer_sets);
+
+	for (uint32_t i = 0; i < TURNS; i++) {
+		struct pollfd pfds[WORKERS] = { { tun[0][1], POLLIN, 0 },
+						{ tun[1][1], POLLIN, 0 } };
+		uint8_t buf[2048];
+
+		put_syn((uint16_t)(1000 + i % 32), false);
+		ck_assert_int_gt(poll(pfds, WORKERS, 10000), 0);
+		for (uint32_t k = 0; k < WORKERS; k++)
+			while (read(tun[k][1], buf, sizeof(buf)) > 0)
+				;
+	}
+	ms = (clock_now_us() - began) / USEC_PER_MSEC;
+	ck_assert_uint_le(atomic_load(&timer_sets) - before,
+			  TURNS / 10 + WORKERS * ms / 10);
 }
 END_TEST
 
@@ -438,6 +478,7 @@ UNIT_MAIN("daemon/worker",
 	  UNIT_CASE("offload", up_offload, down,
 		    test_large_packet_of_another_is_handed_over_in_segments,
 		    test_large_packets_and_small_ones_in_between_all_count),
-	  UNIT_CASE("all", up, down, test_workers_answer_inquiries,
+	  UNIT_CASE("all", up, down, test_a_turn_does_not_set_the_timer,
+		    test_workers_answer_inquiries,
 		    test_cancelled_inquiry_is_done_with_what_there_is,
 		    test_inquiry_that_reached_nobody_is_done_and_freed))
