@@ -95,8 +95,8 @@ static bool balance_is_known(const struct group *g, const struct rec *rec,
 bool balance_is_orphan(const struct group *g, const struct rec *rec)
 {
 	return g->slots[rec->slot].owner == BACKEND_GONE &&
-	       !g->slots[rec->slot].stream && tcp_state_open(rec->state) &&
-	       !(rec->flags & REC_ORPHAN) &&
+	       !g->slots[rec->slot].stream && rec->state >= TCP_SYN_RECEIVED &&
+	       rec->state < TCP_TIME_WAIT && !(rec->flags & REC_ORPHAN) &&
 	       balance_is_known(g, rec, groups_blk(g->gs, rec));
 }
 

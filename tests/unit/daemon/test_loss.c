@@ -233,6 +233,35 @@ START_TEST(test_reset_all_waits_for_backends_after_a_start)
 }
 END_TEST
 
+/* It accepted, and died before the handshake was done. */
+START_TEST(test_reset_all_takes_who_was_accepted_by_the_lost_one)
+{
+	peer_setup.on_loss = CONF_LOSS_RESET_ALL;
+	rig.group.accept = STACK_ACCEPT_APPLICATION;
+	peer_group();
+	peer_attach(&a, 1);
+	rig_client(&c1, 1000);
+	rig_input(&c1, &(struct rig_seg){ .flags = TH_SYN,
+					  .seq = c1.iss,
+					  .syn_options = true });
+	peer_pump();
+	peer_expect(&a, FRAME_OPEN);
+	peer_send(&a,
+		  (struct frame){ .type = FRAME_ACCEPT,
+				  .group = PEER_GROUP,
+				  .conn = a.f.conn },
+		  NULL, 0);
+	rig_expect(&c1, TH_SYN | TH_ACK);
+	peer_attach(&b, 2);
+	peer_die(&a);
+	peer_pass_us(200 * USEC_PER_MSEC);
+	rig_ack(&c1);
+	peer_pass_us(200 * USEC_PER_MSEC);
+	ck_assert_uint_eq(peer_counter(WC_loss_reset), 1);
+	rig.seen = rig.n_out;
+}
+END_TEST
+
 START_TEST(test_eof_is_told_again_after_a_loss)
 {
 	peer_attach(&a, 1);
@@ -574,6 +603,7 @@ UNIT_MAIN("daemon/loss",
 		    test_reset_all_leaves_what_another_stream_of_the_backend_has,
 		    test_reset_all_leaves_what_is_in_hand_over_a_start,
 		    test_reset_all_waits_for_backends_after_a_start,
+		    test_reset_all_takes_who_was_accepted_by_the_lost_one,
 		    test_eof_is_told_again_after_a_loss,
 		    test_eof_is_told_again_though_the_connection_became_active,
 		    test_held_syn_is_offered_to_another_after_a_loss,
