@@ -154,6 +154,9 @@ static void loss_recovered_group(struct group *g)
 	const uint64_t *owners =
 		g->gs->st->sh->slot_owners + (size_t)g->id * ARENA_SLOTS;
 
+	/* A group of plain streams has no slots, and may have had some once. */
+	if (g->protocol != CONF_PROTOCOL_FRAMES)
+		return;
 	for (uint32_t i = 1; i < GROUP_SLOTS; i++)
 		g->slots[i].owner = owners[i];
 	loss_sweep_begin(g);

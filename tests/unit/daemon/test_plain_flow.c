@@ -347,6 +347,26 @@ START_TEST(test_kill_with_the_clients_end_untold)
 }
 END_TEST
 
+/* Its backends spoke frames once, had many streams, and "reset-all" was set. */
+START_TEST(test_streams_that_a_group_had_once_are_nothing_to_it)
+{
+	uint64_t *owners =
+		rig.shard.slot_owners + (size_t)PEER_GROUP * ARENA_SLOTS;
+
+	peer_setup.on_loss = CONF_LOSS_RESET_ALL;
+	servers_use(1);
+	for (uint32_t i = 2; i < ARENA_SLOTS; i++)
+		owners[i] = BACKEND_GONE;
+	peer_kill();
+	connected(&c1, 1000, "get");
+	peer_request(&c1, "again");
+	rig_expect(&c1, TH_ACK);
+	server_expect_text(s, "again");
+	ck_assert_uint_eq(peer_counter(WC_loss_reset), 0);
+	ck_assert(!gs.by_id[PEER_GROUP]->sweeping);
+}
+END_TEST
+
 /* --- odd ends ----------------------------------------------------------- */
 
 /*
@@ -411,4 +431,5 @@ UNIT_MAIN("daemon/plain_flow",
 		    test_kill_does_not_touch_who_is_quiet,
 		    test_kill_keeps_what_no_server_has_seen,
 		    test_kill_before_the_greeting_connects_anew,
+		    test_streams_that_a_group_had_once_are_nothing_to_it,
 		    test_kill_with_the_clients_end_untold))
