@@ -35,10 +35,12 @@
 /* libxtcp dials again within 2 s; before that its connections wait for it. */
 #define LOSS_GRACE_US (3 * USEC_PER_SEC)
 
+/* One that is under way goes to its end first: else it might never get there. */
 static void loss_sweep_begin(struct group *g)
 {
+	if (g->sweeping)
+		g->sweep_again = true;
 	g->sweeping = true;
-	g->sweep_at = 0;
 }
 
 /* An active connection of the lost stream. */
@@ -265,8 +267,9 @@ static bool loss_sweep_rec(struct group *g, uint32_t ri)
 		deliver_abort(g, ri);
 		return true;
 	}
-	if (g->n_live > 0 && loss_is_orphaned_eof(g, rec) &&
-	    loss_eof(g, ri) < 0)
+	/* Who has nobody to be told of it is found again when there is one. */
+	if (loss_is_orphaned_eof(g, rec) &&
+	    (g->n_live == 0 || loss_eof(g, ri) < 0))
 		g->sweep_again = true;
 	return false;
 }
@@ -286,7 +289,7 @@ void loss_sweep(struct group *g)
 	g->sweep_at = ri;
 	if (ri < highwater)
 		return;
-	g->sweeping = g->sweep_again || g->n_live == 0;
+	g->sweeping = g->sweep_again;
 	g->sweep_again = false;
 	g->sweep_at = 0;
 }

@@ -13,6 +13,7 @@ static struct rig_client c1, c2, c3;
 
 static void up(void)
 {
+	rig_max_connections = 65536;
 	peer_up();
 	memset(&a, 0, sizeof(a));
 	memset(&b, 0, sizeof(b));
@@ -259,6 +260,80 @@ START_TEST(test_reset_all_takes_who_was_accepted_by_the_lost_one)
 	peer_pass_us(200 * USEC_PER_MSEC);
 	ck_assert_uint_eq(peer_counter(WC_loss_reset), 1);
 	rig.seen = rig.n_out;
+}
+END_TEST
+
+/* More records than several slices of the sweep look at. */
+#define LOW_RECORDS 40000u
+
+/* A client whose record is behind so many, of which the first is in use. */
+static void connect_high(struct rig_client *cl, uint16_t port)
+{
+	for (uint32_t i = 1; i < LOW_RECORDS; i++)
+		ck_assert(bitmap_set_used(&rig.shard.rec_map, i));
+	rig_connect(cl, port);
+	for (uint32_t i = 1; i < LOW_RECORDS; i++)
+		bitmap_free(&rig.shard.rec_map, i);
+	ck_assert_uint_ge(cl->ri, LOW_RECORDS);
+}
+
+/* The sweep gets to the end, however often it is begun. */
+START_TEST(test_sweep_ends_though_streams_are_lost_all_the_time)
+{
+	peer_setup.on_loss = CONF_LOSS_RESET_ALL;
+	peer_group();
+	rig_connect(&c2, 1001);
+	connect_high(&c1, 1000);
+	peer_attach(&a, 1);
+	peer_request(&c1, "1");
+	peer_expect_data(&a, "1", FRAME_F_FIRST);
+	peer_reply(&a, 1, "");
+	rig_expect(&c1, TH_ACK);
+	peer_die(&a);
+	for (uint64_t i = 0; i < 6; i++) {
+		peer_attach(&b, 10 + i);
+		peer_die(&b);
+		peer_pass_us(100 * USEC_PER_MSEC);
+	}
+	rig_expect(&c1, TH_RST | TH_ACK);
+}
+END_TEST
+
+/* ... and goes round again for those that it passed when nobody was there. */
+START_TEST(test_eof_is_told_again_though_the_backend_comes_during_the_sweep)
+{
+	peer_attach(&a, 1);
+	rig_connect(&c1, 1000);
+	peer_request(&c1, "bye");
+	peer_expect_data(&a, "bye", FRAME_F_FIRST);
+	peer_reply(&a, 3, "");
+	rig_expect(&c1, TH_ACK);
+	peer_fin(&c1);
+	rig_expect(&c1, TH_ACK);
+	peer_expect(&a, FRAME_EOF);
+	connect_high(&c2, 1001);
+	peer_die(&a);
+	peer_setup.on_loss = CONF_LOSS_RESET_ALL;
+	peer_group();
+	peer_pass_us(100 * USEC_PER_MSEC);
+	peer_attach(&b, 2);
+	peer_pass_us(USEC_PER_SEC);
+	peer_expect(&b, FRAME_EOF);
+	ck_assert_uint_eq(b.f.flags, FRAME_F_FIRST | FRAME_F_REDELIVERED);
+}
+END_TEST
+
+/* Nobody is there, and nobody is owed anything. */
+START_TEST(test_sweep_ends_without_a_backend)
+{
+	peer_setup.on_loss = CONF_LOSS_RESET_ALL;
+	peer_group();
+	peer_attach(&a, 1);
+	rig_connect(&c1, 1000);
+	peer_die(&a);
+	ck_assert(gs.by_id[PEER_GROUP]->sweeping);
+	peer_pass_us(200 * USEC_PER_MSEC);
+	ck_assert(!gs.by_id[PEER_GROUP]->sweeping);
 }
 END_TEST
 
@@ -593,28 +668,33 @@ START_TEST(test_returning_backend_that_is_short_is_told_its_limit)
 }
 END_TEST
 
-UNIT_MAIN("daemon/loss",
-	  UNIT_CASE("loss", up, down, test_loss_redelivers_elsewhere,
-		    test_loss_redelivers_on_return,
-		    test_returning_backend_may_acknowledge_what_it_had,
-		    test_loss_with_reset_resets,
-		    test_loss_with_reset_all_takes_all_that_was_known,
-		    test_orphan_that_stirs_is_reset,
-		    test_reset_all_leaves_what_another_stream_of_the_backend_has,
-		    test_reset_all_leaves_what_is_in_hand_over_a_start,
-		    test_reset_all_waits_for_backends_after_a_start,
-		    test_reset_all_takes_who_was_accepted_by_the_lost_one,
-		    test_eof_is_told_again_after_a_loss,
-		    test_eof_is_told_again_though_the_connection_became_active,
-		    test_held_syn_is_offered_to_another_after_a_loss,
-		    test_silent_backend_is_given_up,
-		    test_superseded_backend_neither_replies_nor_closes,
-		    test_returning_backend_takes_nothing_of_another_one,
-		    test_eof_is_flagged_when_it_comes_with_a_request_again),
-	  UNIT_CASE("credit", up, down,
-		    test_full_stream_makes_its_connections_wait,
-		    test_credit_is_sent_when_the_limit_grows,
-		    test_returning_backend_that_is_short_is_told_its_limit,
-		    test_stream_credit_is_granted_anew,
-		    test_reply_that_does_not_fit_is_held_and_goes_on,
-		    test_reply_at_a_position_is_taken_once))
+UNIT_MAIN(
+	"daemon/loss",
+	UNIT_CASE(
+		"loss", up, down, test_loss_redelivers_elsewhere,
+		test_loss_redelivers_on_return,
+		test_returning_backend_may_acknowledge_what_it_had,
+		test_loss_with_reset_resets,
+		test_loss_with_reset_all_takes_all_that_was_known,
+		test_orphan_that_stirs_is_reset,
+		test_reset_all_leaves_what_another_stream_of_the_backend_has,
+		test_reset_all_leaves_what_is_in_hand_over_a_start,
+		test_reset_all_waits_for_backends_after_a_start,
+		test_reset_all_takes_who_was_accepted_by_the_lost_one,
+		test_sweep_ends_though_streams_are_lost_all_the_time,
+		test_eof_is_told_again_though_the_backend_comes_during_the_sweep,
+		test_sweep_ends_without_a_backend,
+		test_eof_is_told_again_after_a_loss,
+		test_eof_is_told_again_though_the_connection_became_active,
+		test_held_syn_is_offered_to_another_after_a_loss,
+		test_silent_backend_is_given_up,
+		test_superseded_backend_neither_replies_nor_closes,
+		test_returning_backend_takes_nothing_of_another_one,
+		test_eof_is_flagged_when_it_comes_with_a_request_again),
+	UNIT_CASE("credit", up, down,
+		  test_full_stream_makes_its_connections_wait,
+		  test_credit_is_sent_when_the_limit_grows,
+		  test_returning_backend_that_is_short_is_told_its_limit,
+		  test_stream_credit_is_granted_anew,
+		  test_reply_that_does_not_fit_is_held_and_goes_on,
+		  test_reply_at_a_position_is_taken_once))
