@@ -13,10 +13,11 @@
  * on another one.
  *
  * Requests come in batches of BATCH, each of another connection; the backend
- * echoes. So N and 2N exchanges differ by what N exchanges take, and by what
- * this program does itself, all of it in functions of this file:
- * bench/instructions takes these off. For that it calls nothing that xtcpd
- * calls, too, but system calls.
+ * echoes. A reply is acknowledged by the next request, or at once ("acks"): then
+ * the connection is idle in between, and its block comes and goes. So N and 2N
+ * exchanges differ by what N exchanges take, and by what this program does
+ * itself, all of it in functions of this file: bench/instructions takes these
+ * off. For that it calls nothing that xtcpd calls, too, but system calls.
  *
  * Exits with 1, and a word, when an answer isn't what it has to be.
  */
@@ -62,6 +63,7 @@ static uint8_t packet[PACKET_MAX];
 static uint8_t stream[STREAM_BYTES];
 static uint32_t tsval = 1;
 static uint64_t answered;
+static bool acks; /* each reply is acknowledged at once */
 static uint64_t now_us = 1000000000;
 
 /* In the place of libc's, for the worker and for libevent. */
@@ -365,6 +367,12 @@ static void client_request(struct client *c)
 	c->seq += PAYLOAD;
 }
 
+static void client_ack(struct client *c)
+{
+	put_timestamps(packet + VNET_BYTES + IP_BYTES + 20, c->tsecr);
+	client_send(c, TH_ACK, 12, 0);
+}
+
 /* Replies to the clients from `first` on, in whatever order. */
 static void clients_receive(uint32_t first)
 {
@@ -384,6 +392,8 @@ static void clients_receive(uint32_t first)
 		c->ack += PAYLOAD;
 		c->tsecr = get32(tcp + 24);
 		answered++;
+		if (acks)
+			client_ack(c);
 	}
 }
 
@@ -399,6 +409,8 @@ static void exchange_batch(uint32_t first)
 	backend_turn();
 	worker_turn();
 	clients_receive(first);
+	if (acks)
+		worker_turn();
 	if (answered - before != BATCH)
 		fail("a request was not answered");
 }
@@ -408,11 +420,13 @@ int main(int argc, char **argv)
 	uint64_t exchanges = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
 
 	n_clients = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 64;
+	acks = argc > 3 && argv[3][0] == 'a';
 	if (!exchanges || exchanges % BATCH || n_clients % BATCH ||
 	    !n_clients || n_clients > 32768) {
 		fprintf(stderr,
-			"usage: exchange EXCHANGES [CLIENTS]\n"
-			"both multiples of %u, at most 32768 clients\n",
+			"usage: exchange EXCHANGES [CLIENTS [acks]]\n"
+			"both multiples of %u, at most 32768 clients; acks: each\n"
+			"reply is acknowledged at once, by a packet of its own\n",
 			BATCH);
 		return 2;
 	}

@@ -136,14 +136,12 @@ static void reply_settle(const struct reply *r)
  */
 static int64_t reply_skip(const struct reply *r)
 {
-	struct stack_conn_info info;
 	uint32_t next;
 	int32_t ahead;
 
 	if (!(r->f->flags & FRAME_F_AT))
 		return 0;
-	stack_conn_info(r->gs->st, r->ri, r->gs->now_us, &info);
-	next = (uint32_t)info.snd_acked + info.snd_queued;
+	next = (uint32_t)stack_reply_end(r->gs->st, r->ri);
 	ahead = (int32_t)(next - r->f->aux);
 	if (ahead < 0)
 		return r->f->length > 0 ? -EILSEQ : 0;
@@ -157,14 +155,13 @@ static int64_t reply_skip(const struct reply *r)
  */
 static bool reply_is_outdated(const struct reply *r)
 {
-	struct stack_conn_info info;
 	uint32_t next;
 
 	if (!(r->f->flags & FRAME_F_AT) || r->f->length > 0 || r->f->ackd > 0)
 		return false;
-	stack_conn_info(r->gs->st, r->ri, r->gs->now_us, &info);
-	next = (uint32_t)info.snd_acked + info.snd_queued;
-	return r->f->offset < info.rcv_acked || (int32_t)(r->f->aux - next) < 0;
+	next = (uint32_t)stack_reply_end(r->gs->st, r->ri);
+	return r->f->offset < r->rec->rcv_off ||
+	       (int32_t)(r->f->aux - next) < 0;
 }
 
 /* Whoever gets the connection next, this stream too, is introduced to it. */
@@ -195,13 +192,11 @@ static void reply_end(const struct reply *r, int err, bool tell_sender)
 static void reply_note_limit(const struct reply *r)
 {
 	struct blk *blk = groups_blk(r->gs, r->rec);
-	struct stack_conn_info info;
 	uint64_t limit;
 
 	if (!blk || blk->app_granted_lo || blk->app_granted_hi)
 		return;
-	stack_conn_info(r->gs->st, r->ri, r->gs->now_us, &info);
-	limit = frame_send_limit(info.snd_acked, CONN_HALF_BYTES);
+	limit = frame_send_limit(r->rec->snd_off, CONN_HALF_BYTES);
 	blk->app_granted_hi = (uint32_t)(limit >> 32);
 	blk->app_granted_lo = (uint32_t)limit;
 }

@@ -346,6 +346,14 @@ static uint32_t call_queued(const struct rec *r, const struct blk *b)
 	return seq_lt(from, b->snd_end) ? b->snd_end - from : 0;
 }
 
+uint64_t stack_reply_end(const struct stack *st, uint32_t ri)
+{
+	const struct rec *r = &st->sh->recs[ri];
+
+	return r->snd_off +
+	       (r->block == NIL ? 0 : call_queued(r, &st->sh->blks[r->block]));
+}
+
 void stack_conn_info(const struct stack *st, uint32_t ri, uint64_t now_us,
 		     struct stack_conn_info *ret_info)
 {

@@ -12,10 +12,9 @@
  */
 uint16_t rtt_pack(uint32_t us)
 {
-	uint32_t exp = 0;
+	uint32_t bits = us ? 32 - (uint32_t)__builtin_clz(us) : 0;
+	uint32_t exp = bits > 11 ? bits - 11 : 0;
 
-	while (us >> exp > 2047)
-		exp++;
 	return (uint16_t)(exp << 11 | us >> exp);
 }
 

@@ -421,6 +421,12 @@ void stack_abort(struct stack *st, uint32_t ri, uint64_t now_us);
 /* After STACK_EV_RESET: the record is free. */
 void stack_forget(struct stack *st, uint32_t ri);
 
+/*
+ * The stream position behind the last byte that stack_reply() took: where the
+ * next one goes.
+ */
+uint64_t stack_reply_end(const struct stack *st, uint32_t ri);
+
 /* Positions and sizes of one connection, for stack_reply's callers and show. */
 struct stack_conn_info {
 	uint64_t rcv_acked, snd_acked; /* stream positions */
