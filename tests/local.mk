@@ -49,6 +49,9 @@ tests_unit_arena_test_recover_LDADD = $(unit_arena)
 unit_tests += tests/unit/arena/test_shard
 tests_unit_arena_test_shard_LDADD = $(unit_arena)
 
+unit_tests += tests/unit/arena/test_chunks
+tests_unit_arena_test_chunks_LDADD = $(unit_arena)
+
 unit_tests += tests/unit/arena/test_sent
 tests_unit_arena_test_sent_LDADD = $(unit_arena)
 
