@@ -442,14 +442,34 @@ def test_sizing_plain_streams():
 
 
 def test_sizing_refuses_what_cannot_be():
-    for args, why in ((["--connections", "0"], "at least 1"),
-                      (["--rate", "much"], "at least 0"),
-                      (["--receive-buffer", "16X"], "size value"),
+    for args, why in ((["--connections", "0"], "whole number from 1 to"),
+                      (["--rate", "much"], "must be a number from 0"),
+                      (["--rate", "nan"], "must be a number from 0"),
+                      (["--ipv6", "101"], "from 0 to 100"),
+                      (["--workers", "65"], "from 1 to 64"),
+                      (["--receive-buffer", "16X"], "from 64K to 1024G"),
+                      (["--receive-buffer=-1M"], "from 64K to 1024G"),
+                      (["--transmit-buffer", "1"], "from 1M to 1024G"),
                       (["--connections", "10", "--max-connections", "5"],
                        "is less than")):
         p = run(SIZING, *args, check=False)
         equal(p.returncode, 2)
         harness.contains(p.stderr, why)
+
+
+def test_sizing_prints_the_keys_that_were_given():
+    text = run(SIZING, "--receive-buffer", "100K", "--transmit-buffer",
+               "1536K").stdout
+    harness.contains(text, 'receive-buffer = "100K"')
+    harness.contains(text, 'transmit-buffer = "1536K"')
+
+
+def test_sizing_says_that_it_cannot_write():
+    with open("/dev/full", "w") as full:
+        p = subprocess.run([SIZING], stdout=full, stderr=subprocess.PIPE,
+                           text=True, check=False)
+    equal((p.returncode, p.stderr),
+          (1, "sizing: cannot write: No space left on device\n"))
 
 
 # --- the reader of pages
