@@ -71,6 +71,18 @@ def in_namespace(function, *args):
     return json.loads(text) if text else {"error": "the section's process died"}
 
 
+def ready_to_measure(parser, json_file):
+    """Says before anything is measured what would fail in the end."""
+    if os.geteuid():
+        sys.exit(f"{parser.prog}: run as root: it makes network namespaces")
+    if not json_file:
+        return
+    try:
+        open(json_file, "a").close()
+    except OSError as e:
+        sys.exit(f"{parser.prog}: --json {json_file}: {e.strerror}")
+
+
 def own_memory():
     """Temporary files are in memory from here on, which nobody else sees."""
     if libc.unshare(CLONE_NEWNS):

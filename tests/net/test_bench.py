@@ -255,6 +255,18 @@ def test_bench_bad_usage_says_what_to_do():
     fails("--seconds: from 0.1", "--seconds", 0)
     fails("not what bench/run --json writes", "/dev/null", program="plot",
           status=1)
+    fails("cannot be read", "/nowhere/json", program="plot", status=1)
+    with tempfile.TemporaryDirectory() as path:
+        for text in "[]", '{"sections": {"scale": {"rows": [1]}}}':
+            Path(f"{path}/json").write_text(text)
+            fails("not what bench/run --json writes", f"{path}/json",
+                  f"{path}/plots", program="plot", status=1)
+        fails("no directory for the plots", f"{path}/json", f"{path}/json",
+              program="plot", status=1)
+    # before anything is measured, not after
+    for program in "run", "profile":
+        fails("--json /nowhere/json: No such file", "--json", "/nowhere/json",
+              program=program, status=1)
     fails("multiples of 32", "--exchanges", 33, program="instructions")
 
 
