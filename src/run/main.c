@@ -141,19 +141,27 @@ static int main_parse(int argc, char **argv, struct main_args *a)
 static int main_explain(uint16_t port, int rc, int why)
 {
 	const char *env = getenv("XTCP_ATTACH");
+	const char *path = env && *env ? env : XTCP_ATTACH_DEFAULT;
 
+	if (rc == -ENOTCONN && (why == -EACCES || why == -EPERM)) {
+		fprintf(stderr,
+			"xtcp-run: no permission for %s: run as root, or as a "
+			"member of the socket's group\n",
+			path);
+		return MAIN_FAILED;
+	}
 	if (rc == -ENOTCONN) {
 		fprintf(stderr,
 			"xtcp-run: no xtcpd answers at %s: %s; is it running? "
 			"--attach names another socket\n",
-			env && *env ? env : XTCP_ATTACH_DEFAULT,
-			strerror(-why));
+			path, strerror(-why));
 		return MAIN_FAILED;
 	}
 	if (rc == -ENOENT)
 		fprintf(stderr,
-			"xtcp-run: xtcpd has no group for port %u: add one to "
-			"its configuration\n",
+			"xtcp-run: xtcpd has no group for port %u that servers "
+			"can attach to: add one to its configuration, without "
+			"backends of protocol \"stream\"\n",
 			port);
 	else
 		fprintf(stderr, "xtcp-run: port %u: %s\n", port, strerror(-rc));

@@ -87,6 +87,22 @@ def test_without_xtcpd_it_says_so():
         refused(1, "no xtcpd answers at " + path, "--attach", path, "true")
 
 
+def test_who_may_not_attach_is_told_so():
+    needs()
+    with tempfile.TemporaryDirectory() as d:
+        s = socket.socket(socket.AF_UNIX)
+        s.bind(f"{d}/s")
+        s.listen()
+        os.chmod(f"{d}/s", 0)
+        p = run("setpriv", "--bounding-set=-all", "--inh-caps=-all",
+                BUILD / "xtcp-run", "--attach", f"{d}/s", "true", check=False,
+                env={**os.environ, "XTCP_RUN_LIBRARY": str(LIBRARY)})
+        equal((p.returncode, p.stderr), (
+            1, f"xtcp-run: no permission for {d}/s: run as root, or as a "
+            "member of the socket's group\n"))
+        s.close()
+
+
 def test_a_port_without_group_is_refused():
     with Net(), Xtcpd({"g": {"port": PORT}}) as d:
         refused(1, f"no group for port {OTHER}", "--port", f"{PORT},{OTHER}",
