@@ -480,6 +480,7 @@ struct conf *conf_load(const char *path, conf_report report, void *arg)
 	if (text && l->problems.n == 0) {
 		conf = l->conf;
 		l->conf = NULL;
+		conf_warn_of_listens(conf);
 	}
 	goto out;
 no_memory:

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "base/log.h"
 #include "daemon/conf_load.h"
 
 #define CONF_LINK_MAX (sizeof(((struct conf_own *)NULL)->link) - 1)
@@ -221,4 +222,29 @@ void conf_fill_listens(struct conf_loader *l, cfg_t *root)
 			"listen: %u of them: at most %d", n, CONF_LISTENS_MAX);
 	for (unsigned int i = 0; i < n && i < CONF_LISTENS_MAX; i++)
 		conf_fill_listen(l, conf_nth(root, CONF_SEC_LISTEN, i));
+}
+
+static bool conf_has_port(const struct conf *conf, uint16_t port)
+{
+	for (uint32_t i = 0; i < conf->n_groups; i++)
+		if (conf->groups[i].port == port)
+			return true;
+	return false;
+}
+
+void conf_warn_of_listens(const struct conf *conf)
+{
+	const struct conf_tun *tun = &conf->tun;
+	char text[INET6_ADDRSTRLEN + 8];
+
+	for (uint32_t i = 0; i < tun->n_own; i++) {
+		if (conf_has_port(conf, tun->own[i].port))
+			continue;
+		conf_print_own(&tun->own[i], text, sizeof(text));
+		log_warn("listen \"%s\": %s is taken from the host, and no "
+			 "group has the port: unless an application brings one, "
+			 "its clients are refused",
+			 tun->own[i].link, text);
+		return; /* the first says it */
+	}
 }

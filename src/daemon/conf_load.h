@@ -129,6 +129,9 @@ bool conf_list_ip(struct conf_loader *l, cfg_t *sec, const cfg_opt_t *opt,
 void conf_fill_proxies(struct conf_loader *l, cfg_t *sec);
 void conf_fill_listens(struct conf_loader *l, cfg_t *root);
 
+/* Warn of ports of "listen" that no group has: they may be typing errors. */
+void conf_warn_of_listens(const struct conf *conf);
+
 /* The line of value i of the option, or fallback when it has none. */
 int conf_tree_line(const struct conf_tree *tree, const cfg_opt_t *opt,
 		   unsigned int i, int fallback);

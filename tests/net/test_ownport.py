@@ -496,6 +496,16 @@ def test_what_cannot_be_is_said():
         equal(link(), None)
 
 
+def test_port_without_a_group_is_warned_of():
+    warning = f'{OWN4}:{OTHER} is taken from the host, and no group has the port'
+    with Lan(), xtcpd({"eth0": {"address": OWN4, "port": [PORT, OTHER]}}) as d:
+        p = run(harness.BUILD / "xtcpd", "-t", "-c", d.conf, check=False)
+        equal(p.returncode, 0, p.stderr)
+        contains(p.stderr, warning)
+        equal(f"{OWN4}:{PORT} is taken" in p.stderr, False)
+        contains(d.stderr(), warning)
+
+
 def test_without_the_capability_it_is_said():
     with Lan():
         d = xtcpd(wrap=("setpriv", "--bounding-set", "-net_admin",
