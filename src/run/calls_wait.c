@@ -75,13 +75,35 @@ static struct vobj *calls_set(int epfd)
 	return vobj_enter_kind(epfd, VOBJ_SET);
 }
 
+/* When a wait of the kernel's ends, for calls_waited(). */
+static int64_t calls_deadline(int64_t timeout_ns)
+{
+	return timeout_ns == 0 ? 0 : run_deadline(timeout_ns);
+}
+
+/* The kernel's wait returned rc: was the set its alone all the time? */
+static int calls_waited(int rc, int epfd, struct epoll_event *ev, int n,
+			int64_t deadline_ns, const sigset_t *mask)
+{
+	struct vobj *o = rc > 0 ? calls_set(epfd) : NULL;
+
+	if (!o)
+		return rc;
+	return (int)run_return(
+		vset_became(o, epfd, ev, rc, n, deadline_ns, mask));
+}
+
 RUN_EXPORT int epoll_wait(int epfd, struct epoll_event *ev, int n,
 			  int timeout_ms)
 {
 	struct vobj *o = calls_set(epfd);
+	int64_t deadline_ns;
 
-	if (!o)
-		return REAL(epoll_wait)(epfd, ev, n, timeout_ms);
+	if (!o) {
+		deadline_ns = calls_deadline(calls_ms(timeout_ms));
+		return calls_waited(REAL(epoll_wait)(epfd, ev, n, timeout_ms),
+				    epfd, ev, n, deadline_ns, NULL);
+	}
 	return (int)run_return(
 		vset_wait(o, epfd, ev, n, calls_ms(timeout_ms), NULL));
 }
@@ -90,9 +112,14 @@ RUN_EXPORT int epoll_pwait(int epfd, struct epoll_event *ev, int n,
 			   int timeout_ms, const sigset_t *mask)
 {
 	struct vobj *o = calls_set(epfd);
+	int64_t deadline_ns;
+	int rc;
 
-	if (!o)
-		return REAL(epoll_pwait)(epfd, ev, n, timeout_ms, mask);
+	if (!o) {
+		deadline_ns = calls_deadline(calls_ms(timeout_ms));
+		rc = REAL(epoll_pwait)(epfd, ev, n, timeout_ms, mask);
+		return calls_waited(rc, epfd, ev, n, deadline_ns, mask);
+	}
 	return (int)run_return(
 		vset_wait(o, epfd, ev, n, calls_ms(timeout_ms), mask));
 }
@@ -101,8 +128,9 @@ RUN_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int n,
 			    const struct timespec *timeout,
 			    const sigset_t *mask)
 {
-	int64_t timeout_ns = calls_timespec(timeout);
+	int64_t timeout_ns = calls_timespec(timeout), deadline_ns;
 	struct vobj *o;
+	int rc;
 
 	if (timeout_ns < -1)
 		return (int)run_return(-EINVAL);
@@ -112,7 +140,9 @@ RUN_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int n,
 			vset_wait(o, epfd, ev, n, timeout_ns, mask));
 	if (!REAL(epoll_pwait2))
 		return (int)run_return(-ENOSYS);
-	return REAL(epoll_pwait2)(epfd, ev, n, timeout, mask);
+	deadline_ns = calls_deadline(timeout_ns);
+	rc = REAL(epoll_pwait2)(epfd, ev, n, timeout, mask);
+	return calls_waited(rc, epfd, ev, n, deadline_ns, mask);
 }
 
 /* --- poll --- */

@@ -18,6 +18,10 @@
  * A set that is itself polled, or put into another one, is `nested`: wake_fd is
  * readable while there is something ready, not only while a thread sleeps.
  *
+ * A thread may sleep in a set that is the kernel's alone when another one puts
+ * the first virtual descriptor into it: the new wake_fd ends its sleep, and
+ * what it has got is looked through (vset_became()).
+ *
  * I1	woken: wake_fd is readable.
  */
 #include "run/vset.h"
@@ -154,6 +158,7 @@ static int vset_make(int epfd, struct vset **ret_s)
 		return rc;
 	}
 	vobj_set(epfd, &s->obj);
+	vset_wake(s); /* who sleeps in it doesn't know yet what it is now */
 	*ret_s = s;
 	return 0;
 }
@@ -167,8 +172,11 @@ static int vset_add(struct vset *s, int epfd, int fd, struct vobj *o,
 
 	if (rc < 0)
 		return rc;
-	if (o->kind == VOBJ_LISTENER)
+	if (o->kind == VOBJ_LISTENER) {
 		s->listens = true;
+		if (s->sleepers > 0)
+			vset_wake(s); /* for its vset_begin() */
+	}
 	return interest_add(&s->set, &o->source, fd, ev, vobj_source_events);
 }
 
@@ -320,6 +328,16 @@ int vset_wait(struct vobj *o, int epfd, struct epoll_event *ev, int n,
 	vobj_release(o);
 	run_unlock();
 	return rc;
+}
+
+int vset_became(struct vobj *o, int epfd, struct epoll_event *ev, int got,
+		int n, int64_t deadline_ns, const sigset_t *mask)
+{
+	got = vset_strip(vset_of(o), ev, got);
+	if (got == 0)
+		return vset_wait(o, epfd, ev, n, run_left(deadline_ns), mask);
+	run_unlock();
+	return got;
 }
 
 void vset_nest(struct vobj *o)

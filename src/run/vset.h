@@ -23,6 +23,13 @@ int vset_ctl(int epfd, int op, int fd, struct vobj *o,
 int vset_wait(struct vobj *o, int epfd, struct epoll_event *ev, int n,
 	      int64_t timeout_ns, const sigset_t *mask);
 
+/*
+ * The same after the kernel's wait has put `got` events into ev, if the set was
+ * not one of ours when that began. deadline_ns as in run.h.
+ */
+int vset_became(struct vobj *o, int epfd, struct epoll_event *ev, int got,
+		int n, int64_t deadline_ns, const sigset_t *mask);
+
 /* Somebody polls the set's own descriptor: keep it honest. */
 void vset_nest(struct vobj *o);
 

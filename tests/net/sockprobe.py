@@ -426,6 +426,44 @@ def case_epoll_mixed(c, listener):
     return seen
 
 
+def sleeps(thread):
+    """Wait until the thread is in a call of the kernel's that waits."""
+    place = f"/proc/self/task/{thread.native_id}/wchan"
+    while True:
+        with open(place, encoding="ascii") as f:
+            name = f.read()
+        if name != "0" and "futex" not in name:
+            return
+        select.select([], [], [], 0.001)
+
+
+def case_epoll_asleep(c, _):
+    """The first connection comes into a set in which a thread sleeps."""
+    r, w = os.pipe()
+    seen = []
+
+    def loop():
+        while not seen or seen[-1] != "end":
+            for fd, mask in ep.poll():
+                seen.append([fd == c.fileno(), names(mask)])
+                seen.append(os.read(fd, 10).decode())
+
+    with select.epoll() as ep:
+        ep.register(r, select.EPOLLIN)
+        thread = threading.Thread(target=loop)
+        thread.start()
+        sleeps(thread)
+        ep.register(c, select.EPOLLIN)
+        c.send(b"go")
+        while len(seen) < 2:
+            select.select([], [], [], 0.001)
+        os.write(w, b"end")
+        thread.join()
+    os.close(r)
+    os.close(w)
+    return seen
+
+
 def case_epoll_closed(c, _):
     """Closed descriptors are in no set any more."""
     with select.epoll() as ep:

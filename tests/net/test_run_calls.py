@@ -144,6 +144,7 @@ CLIENTS = {
     "epoll_edge": epolls,
     "epoll_once": epolls,
     "epoll_mixed": answers,
+    "epoll_asleep": answers,
     "epoll_closed": listens,
     "epoll_reset": resets,
 }
