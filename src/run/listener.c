@@ -11,6 +11,7 @@
 #include "run/real.h"
 #include "run/run.h"
 #include "run/stream.h"
+#include "run/vset.h"
 #include "run/wait.h"
 #include "xtcp/xtcp.h"
 
@@ -112,6 +113,7 @@ static int listener_new(int fd, uint16_t port)
 	l->next_of_port = p->listeners;
 	p->listeners = l;
 	vobj_set(fd, &l->obj);
+	vset_adopt(fd, &l->obj);
 	run_note("port %u is served by xtcpd", port);
 	return 0;
 }

@@ -62,6 +62,7 @@ src_run_libxtcp_run_la_SOURCES = \
 	src/run/vpoll.h \
 	src/run/vset.c \
 	src/run/vset.h \
+	src/run/vset_adopt.c \
 	src/run/wait.c \
 	src/run/wait.h \
 	src/run/wrap.c

@@ -33,6 +33,12 @@ int vset_became(struct vobj *o, int epfd, struct epoll_event *ev, int got,
 /* Somebody polls the set's own descriptor: keep it honest. */
 void vset_nest(struct vobj *o);
 
+/*
+ * fd, until now the kernel's, is o from now on: it is so in the epoll sets that
+ * it is in. The lock is held.
+ */
+void vset_adopt(int fd, struct vobj *o);
+
 /* In the child of a fork(). */
 void vset_forked(struct vobj *o);
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A server that tries out what a socket does, and says what it saw.
 
-    sockprobe.py PORT ADDRESS
+    sockprobe.py PORT ADDRESS [late]
 
 A client connects for each case and sends its name as a line; what the server
 finds is printed as a JSON line. test_run.py runs it directly and by xtcp-run:
@@ -517,6 +517,37 @@ def serve(port, address):
         print(json.dumps([name, seen]), flush=True)
 
 
+def serve_late(port, address):
+    """An echo server whose socket is in an epoll set, in which a thread sleeps,
+    before it listens."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setblocking(False)
+    listener.bind((address, port))
+    ep = select.epoll()
+    ep.register(listener, select.EPOLLIN | select.EPOLLET)
+    thread = threading.Thread(target=echo, args=(ep, listener))
+    thread.start()
+    sleeps(thread)
+    listener.listen(16)
+    thread.join()
+
+
+def echo(ep, listener):
+    conns = {}
+    while True:
+        for fd, mask in ep.poll():
+            if fd in conns:
+                data = conns[fd].recv(100)
+                conns[fd].sendall(data)
+                if not data:
+                    conns.pop(fd).close()
+            elif mask & select.EPOLLIN:
+                c, _ = listener.accept()
+                conns[c.fileno()] = c
+                ep.register(c, select.EPOLLIN)
+
+
 class Connection(socket.socket):
     """A connection that knows what accept() said."""
 
@@ -526,4 +557,5 @@ class Connection(socket.socket):
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), sys.argv[2])
+    how = serve_late if sys.argv[3:] == ["late"] else serve
+    how(int(sys.argv[1]), sys.argv[2])

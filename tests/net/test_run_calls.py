@@ -21,8 +21,8 @@ PROBE = Path(__file__).with_name("sockprobe.py")
 
 
 class Probe(Server):
-    def __init__(self, daemon=None, address="0.0.0.0"):
-        super().__init__(sys.executable, "-u", PROBE, PORT, address,
+    def __init__(self, daemon=None, address="0.0.0.0", how=()):
+        super().__init__(sys.executable, "-u", PROBE, PORT, address, *how,
                          daemon=daemon)
 
     def __enter__(self):
@@ -203,6 +203,16 @@ def test_ipv6():
 
 def test_ipv4_at_a_listener_for_both():
     compare("::", LOCAL, VIP4)
+
+
+def test_a_socket_is_in_an_epoll_set_before_it_listens():
+    needs()
+    with Net(), Xtcpd({"probe": {"port": PORT}}, 2) as d, \
+            Probe(d, how=["late"]):
+        for n in range(3):
+            with socket.create_connection((VIP4, PORT), timeout=20) as s:
+                s.sendall(b"hello %d" % n)
+                equal(recv_exactly(s, 7), b"hello %d" % n)
 
 
 if __name__ == "__main__":
