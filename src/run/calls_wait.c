@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <time.h>
 
+#include "run/hub.h"
 #include "run/vpoll.h"
 #include "run/vset.h"
 
@@ -60,9 +61,10 @@ RUN_EXPORT int epoll_ctl(int epfd, int op, int fd, struct epoll_event *ev)
 	if (!o)
 		return REAL(epoll_ctl)(epfd, op, fd, ev);
 	if (o->kind == VOBJ_SET) { /* a set in a set */
-		vset_nest(o);
+		rc = op == EPOLL_CTL_DEL ? 0 : vset_nest(o, fd);
 		run_unlock();
-		return REAL(epoll_ctl)(epfd, op, fd, ev);
+		return rc < 0 ? (int)run_return(rc)
+			      : REAL(epoll_ctl)(epfd, op, fd, ev);
 	}
 	rc = vset_ctl(epfd, op, fd, o, ev);
 	run_unlock();
@@ -75,9 +77,10 @@ static struct vobj *calls_set(int epfd)
 	return vobj_enter_kind(epfd, VOBJ_SET);
 }
 
-/* When a wait of the kernel's ends, for calls_waited(). */
+/* The kernel's wait begins: when it ends, for calls_waited(). */
 static int64_t calls_deadline(int64_t timeout_ns)
 {
+	hub_settle();
 	return timeout_ns == 0 ? 0 : run_deadline(timeout_ns);
 }
 
@@ -149,8 +152,10 @@ RUN_EXPORT int epoll_pwait2(int epfd, struct epoll_event *ev, int n,
 
 static int calls_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
 {
-	if (!vpoll_concerns(fds, n))
+	if (!vpoll_concerns(fds, n)) {
+		hub_settle();
 		return REAL(poll)(fds, n, timeout_ms);
+	}
 	return (int)run_return(vpoll(fds, n, calls_ms(timeout_ms), NULL));
 }
 
@@ -159,8 +164,10 @@ static int calls_ppoll(struct pollfd *fds, nfds_t n,
 {
 	int64_t timeout_ns = calls_timespec(timeout);
 
-	if (timeout_ns < -1 || !vpoll_concerns(fds, n))
+	if (timeout_ns < -1 || !vpoll_concerns(fds, n)) {
+		hub_settle();
 		return REAL(ppoll)(fds, n, timeout, mask);
+	}
 	return (int)run_return(vpoll(fds, n, timeout_ns, mask));
 }
 
@@ -204,8 +211,10 @@ RUN_EXPORT int select(int n, fd_set *r, fd_set *w, fd_set *e,
 	int64_t timeout_ns = -1, deadline_ns, left;
 	int rc;
 
-	if (!vselect_concerns(n, r, w, e))
+	if (!vselect_concerns(n, r, w, e)) {
+		hub_settle();
 		return REAL(select)(n, r, w, e, timeout);
+	}
 	if (timeout) {
 		if (timeout->tv_sec < 0 || timeout->tv_usec < 0)
 			return (int)run_return(-EINVAL);
@@ -227,8 +236,10 @@ RUN_EXPORT int pselect(int n, fd_set *r, fd_set *w, fd_set *e,
 {
 	int64_t timeout_ns = calls_timespec(timeout);
 
-	if (timeout_ns < -1 || !vselect_concerns(n, r, w, e))
+	if (timeout_ns < -1 || !vselect_concerns(n, r, w, e)) {
+		hub_settle();
 		return REAL(pselect)(n, r, w, e, timeout, mask);
+	}
 	return (int)run_return(vselect(n, r, w, e, timeout_ns, mask));
 }
 

@@ -17,6 +17,9 @@
  *	- at once, unless the thread is in the midst of several events that one
  *	  epoll_wait() gave it: then their replies leave together,
  *	- before any wait, and when 16 KiB are gathered, and at exit.
+ * A thread that is given its work by another one may never wait here: what it
+ * has read is acknowledged when it finds no more, or puts the connection back
+ * into an epoll set (hub_flush_aside()).
  * An acknowledgement of what was read (--ack read) rides on the reply if there
  * is one before the next wait, else it leaves then (vconn.ack_due).
  */
@@ -256,6 +259,22 @@ void hub_flush_soon(void)
 {
 	if (hub_in_hand < 2)
 		hub_flush();
+}
+
+void hub_flush_aside(void)
+{
+	if (hub_in_hand == 0)
+		hub_flush();
+}
+
+void hub_settle(void)
+{
+	if (hub_in_hand == 0)
+		return;
+	run_lock();
+	hub_in_hand = 0;
+	hub_flush();
+	run_unlock();
 }
 
 void hub_batch(int n)

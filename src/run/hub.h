@@ -60,6 +60,13 @@ void hub_flush(void);
 /* After a write: gathered while this thread has a batch in hand, else written. */
 void hub_flush_soon(void);
 
+/* This thread, unless it has events in hand, may go on to wait elsewhere. */
+void hub_flush_aside(void);
+
+/* This thread goes on to wait for descriptors of the kernel's alone; without
+ * the lock. */
+void hub_settle(void);
+
 /* This thread was given n events of virtual descriptors at once. */
 void hub_batch(int n);
 

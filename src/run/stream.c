@@ -249,8 +249,10 @@ static ssize_t stream_read_end(struct vconn *vc)
 static int stream_wait(struct vconn *vc, int flags, int64_t *deadline_ns,
 		       int64_t timeout_ns)
 {
-	if (vc->flags & STREAM_NONBLOCK || flags & MSG_DONTWAIT)
+	if (vc->flags & STREAM_NONBLOCK || flags & MSG_DONTWAIT) {
+		hub_flush_aside();
 		return -EAGAIN;
+	}
 	if (*deadline_ns == 0)
 		*deadline_ns = run_deadline(timeout_ns);
 	return wait_for_object(&vc->obj, *deadline_ns);

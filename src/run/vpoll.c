@@ -80,7 +80,7 @@ static int vpoll_prepare(struct vpoll *v)
 		if (o && o->kind == VOBJ_LISTENER)
 			rc = listener_use(o);
 		if (o && o->kind == VOBJ_SET)
-			vset_nest(o);
+			rc = vset_nest(o, v->fds[i].fd);
 	}
 	return rc;
 }

@@ -163,6 +163,27 @@ static int vset_make(int epfd, struct vset **ret_s)
 	return 0;
 }
 
+static int vset_use_listener(struct interest_source *source)
+{
+	struct vobj *o = container_of(source, struct vobj, source);
+
+	return o->kind == VOBJ_LISTENER ? listener_use(o) : 0;
+}
+
+/* The process waits: its listeners are served from now on. */
+static int vset_begin(struct vset *s, int epfd)
+{
+	int rc;
+
+	if (s->listens) {
+		rc = interest_visit(&s->set, vset_use_listener);
+		if (rc < 0)
+			return rc;
+		s->listens = false;
+	}
+	return vset_equip(s, epfd);
+}
+
 /* --- epoll_ctl() --- */
 
 static int vset_add(struct vset *s, int epfd, int fd, struct vobj *o,
@@ -172,12 +193,13 @@ static int vset_add(struct vset *s, int epfd, int fd, struct vobj *o,
 
 	if (rc < 0)
 		return rc;
-	if (o->kind == VOBJ_LISTENER) {
-		s->listens = true;
-		if (s->sleepers > 0)
-			vset_wake(s); /* for its vset_begin() */
-	}
-	return interest_add(&s->set, &o->source, fd, ev, vobj_source_events);
+	rc = interest_add(&s->set, &o->source, fd, ev, vobj_source_events);
+	if (rc < 0 || o->kind != VOBJ_LISTENER)
+		return rc;
+	s->listens = true;
+	if (s->sleepers > 0)
+		vset_wake(s); /* for its vset_begin() */
+	return s->nested ? vset_begin(s, epfd) : 0;
 }
 
 int vset_ctl(int epfd, int op, int fd, struct vobj *o,
@@ -202,6 +224,7 @@ int vset_ctl(int epfd, int op, int fd, struct vobj *o,
 	} else {
 		s = vset_of(so);
 	}
+	hub_flush_aside();
 	switch (op) {
 	case EPOLL_CTL_ADD:
 		return vset_add(s, epfd, fd, o, ev);
@@ -265,27 +288,6 @@ static int vset_sleep(struct vset *s, int epfd, struct epoll_event *ev, int n,
 	return rc;
 }
 
-static int vset_use_listener(struct interest_source *source)
-{
-	struct vobj *o = container_of(source, struct vobj, source);
-
-	return o->kind == VOBJ_LISTENER ? listener_use(o) : 0;
-}
-
-/* The process waits: its listeners are served from now on. */
-static int vset_begin(struct vset *s, int epfd)
-{
-	int rc;
-
-	if (s->listens) {
-		rc = interest_visit(&s->set, vset_use_listener);
-		if (rc < 0)
-			return rc;
-		s->listens = false;
-	}
-	return vset_equip(s, epfd);
-}
-
 /* One round. The number of events, 0: none yet, or a negative errno. */
 static int vset_round(struct vset *s, int epfd, struct epoll_event *ev, int n,
 		      int64_t left_ns, const sigset_t *mask)
@@ -303,7 +305,8 @@ static int vset_round(struct vset *s, int epfd, struct epoll_event *ev, int n,
 	k = interest_collect(&s->set, ev + rc, n - rc, vobj_source_events);
 	if (s->nested && s->set.ready_head)
 		vset_wake(s);
-	hub_batch(k);
+	hub_batch(s->nested ? 0
+			    : k); /* it may go on to wait in the outer one */
 	return rc + k;
 }
 
@@ -340,13 +343,14 @@ int vset_became(struct vobj *o, int epfd, struct epoll_event *ev, int got,
 	return got;
 }
 
-void vset_nest(struct vobj *o)
+int vset_nest(struct vobj *o, int epfd)
 {
 	struct vset *s = vset_of(o);
 
 	s->nested = true;
 	if (s->set.ready_head)
 		vset_wake(s);
+	return vset_begin(s, epfd);
 }
 
 void vset_forked(struct vobj *o)

@@ -30,8 +30,11 @@ int vset_wait(struct vobj *o, int epfd, struct epoll_event *ev, int n,
 int vset_became(struct vobj *o, int epfd, struct epoll_event *ev, int got,
 		int n, int64_t deadline_ns, const sigset_t *mask);
 
-/* Somebody polls the set's own descriptor: keep it honest. */
-void vset_nest(struct vobj *o);
+/*
+ * Somebody polls the set's own descriptor epfd: keep it honest, and serve its
+ * listeners. 0 or a negative errno.
+ */
+int vset_nest(struct vobj *o, int epfd);
 
 /*
  * fd, until now the kernel's, is o from now on: it is so in the epoll sets that

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A server that tries out what a socket does, and says what it saw.
 
-    sockprobe.py PORT ADDRESS [late]
+    sockprobe.py PORT ADDRESS [late | nested]
 
 A client connects for each case and sends its name as a line; what the server
 finds is printed as a JSON line. test_run.py runs it directly and by xtcp-run:
@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import queue
 import select
 import socket
 import stat
@@ -464,6 +465,43 @@ def case_epoll_asleep(c, _):
     return seen
 
 
+def case_epoll_pool(c, _):
+    """An upload: one thread waits, this one reads, and waits for that one."""
+    work = queue.SimpleQueue()
+    once = select.EPOLLIN | select.EPOLLONESHOT
+    c.setblocking(False)
+    digest, n, open_ = hashlib.sha256(), 0, True
+
+    r, w = os.pipe()
+
+    def wait_for_work():
+        while open_:
+            for event in ep.poll():
+                work.put(event)
+
+    with select.epoll() as ep:
+        ep.register(r, once)
+        ep.register(c, once)
+        thread = threading.Thread(target=wait_for_work)
+        thread.start()
+        while open_:
+            work.get()
+            while open_:
+                try:
+                    part = c.recv(65536)
+                except BlockingIOError:
+                    break
+                digest.update(part)
+                n += len(part)
+                open_ = part != b""
+            ep.modify(c, once)
+        os.write(w, b"end")
+        thread.join()
+    os.close(r)
+    os.close(w)
+    return [n, digest.hexdigest()]
+
+
 def case_epoll_closed(c, _):
     """Closed descriptors are in no set any more."""
     with select.epoll() as ep:
@@ -517,6 +555,20 @@ def serve(port, address):
         print(json.dumps([name, seen]), flush=True)
 
 
+def serve_nested(port, address):
+    """An echo server whose set is in another one. It says what it echoes at
+    once, and waits in that one."""
+    listener = socket.create_server((address, port), backlog=16)
+    listener.setblocking(False)
+    with select.epoll() as inner, select.epoll() as outer:
+        inner.register(listener, select.EPOLLIN)
+        outer.register(inner, select.EPOLLIN)
+        conns = {}
+        while True:
+            outer.poll()
+            serve_echo(inner, listener, conns, 0)
+
+
 def serve_late(port, address):
     """An echo server whose socket is in an epoll set, in which a thread sleeps,
     before it listens."""
@@ -536,16 +588,28 @@ def serve_late(port, address):
 def echo(ep, listener):
     conns = {}
     while True:
-        for fd, mask in ep.poll():
-            if fd in conns:
-                data = conns[fd].recv(100)
-                conns[fd].sendall(data)
-                if not data:
-                    conns.pop(fd).close()
-            elif mask & select.EPOLLIN:
-                c, _ = listener.accept()
-                conns[c.fileno()] = c
-                ep.register(c, select.EPOLLIN)
+        serve_echo(ep, listener, conns, None)
+
+
+def serve_echo(ep, listener, conns, timeout):
+    for fd, mask in ep.poll(timeout):
+        if fd in conns:
+            data = conns[fd].recv(100)
+            conns[fd].sendall(data)
+            if not data:
+                conns.pop(fd).close()
+        elif mask & select.EPOLLIN:
+            accept_all(ep, listener, conns)
+
+
+def accept_all(ep, listener, conns):
+    try:
+        while True:
+            c, _ = listener.accept()
+            conns[c.fileno()] = c
+            ep.register(c, select.EPOLLIN | select.EPOLLET)
+    except BlockingIOError:
+        pass
 
 
 class Connection(socket.socket):
@@ -557,5 +621,5 @@ class Connection(socket.socket):
 
 
 if __name__ == "__main__":
-    how = serve_late if sys.argv[3:] == ["late"] else serve
-    how(int(sys.argv[1]), sys.argv[2])
+    how = {"late": serve_late, "nested": serve_nested}
+    how.get("".join(sys.argv[3:]), serve)(int(sys.argv[1]), sys.argv[2])

@@ -4,6 +4,7 @@
 be what it sees of the kernel's own."""
 # builds: gcc
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -145,6 +146,7 @@ CLIENTS = {
     "epoll_once": epolls,
     "epoll_mixed": answers,
     "epoll_asleep": answers,
+    "epoll_pool": half_close_data(sockprobe.pattern(sockprobe.BIG)),
     "epoll_closed": listens,
     "epoll_reset": resets,
 }
@@ -205,14 +207,27 @@ def test_ipv4_at_a_listener_for_both():
     compare("::", LOCAL, VIP4)
 
 
-def test_a_socket_is_in_an_epoll_set_before_it_listens():
+def echoes(how):
+    """Many clients of an echo server, and each of them again and again."""
     needs()
     with Net(), Xtcpd({"probe": {"port": PORT}}, 2) as d, \
-            Probe(d, how=["late"]):
-        for n in range(3):
-            with socket.create_connection((VIP4, PORT), timeout=20) as s:
-                s.sendall(b"hello %d" % n)
-                equal(recv_exactly(s, 7), b"hello %d" % n)
+            Probe(d, how=[how]), contextlib.ExitStack() as stack:
+        socks = [stack.enter_context(
+            socket.create_connection((VIP4, PORT), timeout=20))
+            for _ in range(20)]
+        for n in range(50):
+            for s in socks:
+                s.sendall(b"hello %02d" % n)
+            for s in socks:
+                equal(recv_exactly(s, 8), b"hello %02d" % n)
+
+
+def test_a_socket_is_in_an_epoll_set_before_it_listens():
+    echoes("late")
+
+
+def test_an_epoll_set_in_an_epoll_set():
+    echoes("nested")
 
 
 if __name__ == "__main__":
