@@ -20,14 +20,39 @@
 #include "run/vset.h"
 #include "run/wait.h"
 
+/* fork() by a handler that has interrupted this thread with the lock. */
+static _Thread_local bool calls_in_handler;
+
+/*
+ * A signal's handler may fork or end the process in the midst of our work. Then
+ * all is left as it is: such a child executes something else, or ends, too.
+ */
+static void calls_prepare(void)
+{
+	if (!run_is_locked())
+		run_lock();
+	else
+		calls_in_handler = true;
+}
+
+static void calls_parent(void)
+{
+	if (!calls_in_handler)
+		run_unlock();
+	calls_in_handler = false;
+}
+
 static void calls_child(void)
 {
+	if (calls_in_handler)
+		return;
 	wait_forked();
 	hub_forked();
 	for (int fd = vobj_next(0, INT_MAX); fd >= 0;
 	     fd = vobj_next(fd + 1, INT_MAX)) {
 		struct vobj *o = vobj_get(fd);
 
+		o->waiters = NULL; /* of threads that are not here */
 		if (o->kind == VOBJ_SET)
 			vset_forked(o);
 	}
@@ -36,6 +61,8 @@ static void calls_child(void)
 
 static void calls_flush(void)
 {
+	if (run_is_locked())
+		return;
 	run_lock();
 	hub_flush();
 	run_unlock();
@@ -46,7 +73,7 @@ __attribute__((constructor)) static void calls_start(void)
 	real_init();
 	run_options_load(&run_options);
 	(void)link_attach_keep();
-	pthread_atfork(run_lock, run_unlock, calls_child);
+	pthread_atfork(calls_prepare, calls_parent, calls_child);
 }
 
 __attribute__((destructor)) static void calls_end(void)

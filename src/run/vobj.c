@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <signal.h>
 
 #include "base/bytes.h"
 #include "run/listener.h"
@@ -21,11 +22,20 @@ static pthread_mutex_t vobj_lock = PTHREAD_MUTEX_INITIALIZER;
 /* Of the thread that has the lock: it can't be cancelled meanwhile. */
 static int vobj_cancelstate;
 
+/* Of this thread: it has the lock, or is about to. */
+static _Thread_local volatile sig_atomic_t vobj_locked;
+
+bool run_is_locked(void)
+{
+	return vobj_locked;
+}
+
 void run_lock(void)
 {
 	int state;
 
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+	vobj_locked = 1;
 	pthread_mutex_lock(&vobj_lock);
 	vobj_cancelstate = state;
 }
@@ -35,6 +45,7 @@ void run_unlock(void)
 	int state = vobj_cancelstate;
 
 	pthread_mutex_unlock(&vobj_lock);
+	vobj_locked = 0;
 	pthread_setcancelstate(state, NULL);
 }
 

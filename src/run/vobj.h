@@ -47,6 +47,9 @@ extern struct vobj *vobj_table[VOBJ_FD_MAX];
 void run_lock(void);
 void run_unlock(void);
 
+/* In a signal's handler: this thread was interrupted with the lock. */
+bool run_is_locked(void);
+
 static inline struct vobj *vobj_get(int fd)
 {
 	if ((unsigned int)fd >= VOBJ_FD_MAX)

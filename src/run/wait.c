@@ -94,9 +94,10 @@ static void wait_forget(struct wait_node *node)
 {
 	struct wait_node **at = &node->o->waiters;
 
-	while (*at != node)
+	while (*at && *at != node)
 		at = &(*at)->next_of_object;
-	*at = node->next_of_object;
+	if (*at) /* else a signal's handler has forked, and this is the child */
+		*at = node->next_of_object;
 	vobj_release(node->o);
 }
 
@@ -183,6 +184,29 @@ int wait_sleep(struct waiter *w, struct pollfd *fds, nfds_t n,
 	return rc;
 }
 
+/*
+ * Whether a signal that ended a sleep lets the call go on, signal(7): none that
+ * this thread takes has a handler without SA_RESTART. Which one it was can't be
+ * known.
+ */
+static bool wait_restarts(void)
+{
+	struct sigaction sa;
+	sigset_t blocked;
+
+	if (pthread_sigmask(SIG_SETMASK, NULL, &blocked) != 0)
+		return false;
+	for (int sig = 1; sig < NSIG; sig++) {
+		if (sigismember(&blocked, sig) == 1 ||
+		    sigaction(sig, NULL, &sa) < 0)
+			continue;
+		if (sa.sa_handler != SIG_DFL && sa.sa_handler != SIG_IGN &&
+		    !(sa.sa_flags & SA_RESTART))
+			return false;
+	}
+	return true;
+}
+
 int wait_for_object(struct vobj *o, int64_t deadline_ns)
 {
 	struct pollfd fds[WAIT_ROOM];
@@ -200,6 +224,8 @@ int wait_for_object(struct vobj *o, int64_t deadline_ns)
 	wait_on(&w, &node, o);
 	rc = wait_sleep(&w, fds, 0, deadline_ns, NULL);
 	wait_end(&w);
+	if (rc == -EINTR && deadline_ns == INT64_MAX && wait_restarts())
+		rc = 0;
 	if (rc >= 0)
 		rc = o->fds > 0 ? 0 : -EBADF;
 	vobj_release(o);

@@ -50,7 +50,8 @@ int wait_sleep(struct waiter *w, struct pollfd *fds, nfds_t n,
 
 /*
  * Sleeps for one object alone; returns 0 when it may have changed, -EAGAIN at
- * the deadline, -EBADF when it was closed, -EINTR.
+ * the deadline, -EBADF when it was closed, -EINTR. Without a deadline, signals
+ * whose handlers have SA_RESTART do not end it, unless there is one without.
  */
 int wait_for_object(struct vobj *o, int64_t deadline_ns);
 

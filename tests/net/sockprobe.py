@@ -10,6 +10,7 @@ the lines have to be the same. A case function is called with the connection,
 the listener, and a function that waits until poll(2) says so.
 """
 
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -17,6 +18,7 @@ import json
 import os
 import queue
 import select
+import signal
 import socket
 import stat
 import struct
@@ -61,6 +63,17 @@ def wait(c, events):
     p = select.poll()
     p.register(c, events)
     return names(p.poll(10000)[0][1])
+
+
+def sleeps(thread):
+    """Wait until the thread is in a call of the kernel's that waits."""
+    place = f"/proc/self/task/{thread.native_id}/wchan"
+    while True:
+        with open(place, encoding="ascii") as f:
+            name = f.read()
+        if name != "0" and "futex" not in name:
+            return
+        select.select([], [], [], 0.001)
 
 
 def pattern(n):
@@ -354,6 +367,81 @@ def case_threads(c, _):
     return got
 
 
+def ended(pid):
+    """How a child ended; one that does not is killed."""
+    for _ in range(1000):
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        select.select([], [], [], 0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return "hangs"
+
+
+def case_fork_waiting(c, _):
+    """A child that is forked while a thread waits."""
+    got = []
+    reader = threading.Thread(target=lambda: got.append(c.recv(10).decode()))
+    reader.start()
+    sleeps(reader)
+    pid = os.fork()
+    if pid == 0:
+        files = [os.memfd_create("untouched") for _ in range(16)]
+        c.close()
+        os._exit(any(os.fstat(fd).st_size for fd in files))
+    seen = ended(pid)
+    c.send(b"go")
+    reader.join()
+    return [seen, got]
+
+
+def case_handlers(c, _):
+    """Handlers that end the process, whatever it is doing."""
+    seen = set()
+    for n in range(40):
+        pid = os.fork()
+        if pid == 0:
+            libc = ctypes.CDLL(None)
+            libc.signal(signal.SIGALRM,
+                        ctypes.cast(libc._exit, ctypes.c_void_p))
+            dup2 = libc.dup2
+            signal.setitimer(signal.ITIMER_REAL, 0.001 + n * 0.0001)
+            while True:
+                dup2(c.fileno(), 200)
+        seen.add(ended(pid))
+        if "hangs" in seen:
+            break
+    return sorted(seen, key=str)
+
+
+def case_restart(c, _):
+    """Signals while recv(2) waits; Python would begin again by itself."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    buf = ctypes.create_string_buffer(10)
+    main = threading.current_thread()
+    was = [signal.signal(signal.SIGINT, signal.SIG_DFL),
+           signal.signal(signal.SIGUSR1, lambda *_: None)]
+    seen = []
+
+    def strike(after):
+        sleeps(main)
+        signal.pthread_kill(main.ident, signal.SIGUSR1)
+        c.send(after)
+
+    for ends in (True, False):
+        signal.siginterrupt(signal.SIGUSR1, ends)
+        thread = threading.Thread(target=strike, args=(b"" if ends else b"go",))
+        thread.start()
+        n = libc.recv(c.fileno(), buf, 10, 0)
+        seen.append(buf.value.decode() if n >= 0 else
+                    errno.errorcode[ctypes.get_errno()])
+        thread.join()
+    signal.signal(signal.SIGINT, was[0])
+    signal.signal(signal.SIGUSR1, was[1])
+    return seen
+
+
 # --- select and epoll
 
 def case_select(c, _):
@@ -425,17 +513,6 @@ def case_epoll_mixed(c, listener):
     os.close(r)
     os.close(w)
     return seen
-
-
-def sleeps(thread):
-    """Wait until the thread is in a call of the kernel's that waits."""
-    place = f"/proc/self/task/{thread.native_id}/wchan"
-    while True:
-        with open(place, encoding="ascii") as f:
-            name = f.read()
-        if name != "0" and "futex" not in name:
-            return
-        select.select([], [], [], 0.001)
 
 
 def case_epoll_asleep(c, _):
