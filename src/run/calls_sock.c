@@ -73,9 +73,13 @@ RUN_EXPORT int connect(int fd, const struct sockaddr *sa, socklen_t len)
 
 RUN_EXPORT int shutdown(int fd, int how)
 {
+	struct vobj *o = vobj_enter_kind(fd, VOBJ_LISTENER);
 	struct vconn *vc;
-	int rc = calls_conn(fd, &vc);
+	int rc;
 
+	if (o)
+		return (int)calls_leave(listener_shutdown(o, how), false);
+	rc = calls_conn(fd, &vc);
 	if (rc == 0)
 		return REAL(shutdown)(fd, how);
 	if (rc < 0)
@@ -100,8 +104,9 @@ static bool calls_is_acceptconn(int fd, int level, int name,
 {
 	const struct vobj *o = vobj_get(fd);
 
-	return o && o->kind == VOBJ_LISTENER && level == SOL_SOCKET &&
-	       name == SO_ACCEPTCONN && len && *len >= sizeof(int);
+	return o && o->kind == VOBJ_LISTENER && !listener_is_shut(o) &&
+	       level == SOL_SOCKET && name == SO_ACCEPTCONN && len &&
+	       *len >= sizeof(int);
 }
 
 RUN_EXPORT int getsockopt(int fd, int level, int name, void *value,

@@ -76,14 +76,30 @@ int listener_bind(int fd, const struct sockaddr *sa, socklen_t len)
 
 /* --- listening --- */
 
-static void listener_on_close(struct vobj *o)
+/* The port's clients come to it, or not any more. */
+static void listener_join(struct vlistener *l)
 {
-	struct vlistener *l = listener_of(o), **at = &l->port->listeners;
+	l->next_of_port = l->port->listeners;
+	l->port->listeners = l;
+	l->shut = false;
+}
 
+static void listener_leave(struct vlistener *l)
+{
+	struct vlistener **at = &l->port->listeners;
+
+	if (l->shut)
+		return;
 	while (*at != l)
 		at = &(*at)->next_of_port;
 	*at = l->next_of_port;
+	l->shut = true;
 	hub_detach_if_idle(l->port);
+}
+
+static void listener_on_close(struct vobj *o)
+{
+	listener_leave(listener_of(o));
 }
 
 static void listener_free(struct vobj *o)
@@ -110,8 +126,7 @@ static int listener_new(int fd, uint16_t port)
 		l->families = listener_option(fd, SOL_IPV6, IPV6_V6ONLY) == 1
 				      ? DIRECT_IPV6
 				      : DIRECT_IPV4 | DIRECT_IPV6;
-	l->next_of_port = p->listeners;
-	p->listeners = l;
+	listener_join(l);
 	vobj_set(fd, &l->obj);
 	vset_adopt(fd, &l->obj);
 	run_note("port %u is served by xtcpd", port);
@@ -147,6 +162,31 @@ static int listener_claim(uint16_t port)
 	return -ECONNREFUSED;
 }
 
+/* Sets that it is in may be waited on already: then it is served at once. */
+static int listener_again(struct vlistener *l)
+{
+	if (!l->shut)
+		return 0;
+	listener_join(l);
+	return l->obj.source.first ? hub_attach(l->port) : 0;
+}
+
+int listener_shutdown(struct vobj *o, int how)
+{
+	if (how != SHUT_RD && how != SHUT_WR && how != SHUT_RDWR)
+		return -EINVAL;
+	if (how == SHUT_WR)
+		return 0; /* as for the kernel */
+	listener_leave(listener_of(o));
+	vobj_changed(o);
+	return 0;
+}
+
+bool listener_is_shut(const struct vobj *o)
+{
+	return listener_of(o)->shut;
+}
+
 int listener_listen(int fd)
 {
 	struct sockaddr_storage ss;
@@ -155,9 +195,10 @@ int listener_listen(int fd)
 	uint16_t port;
 	int rc;
 
-	if (o) { /* again, with another backlog */
+	if (o) { /* again, with another backlog or after shutdown() */
+		rc = listener_again(listener_of(o));
 		run_unlock();
-		return 0;
+		return rc;
 	}
 	if (!listener_is_tcp(fd) ||
 	    REAL(getsockname)(fd, (struct sockaddr *)&ss, &len) < 0)
@@ -175,13 +216,17 @@ int listener_listen(int fd)
 
 int listener_use(struct vobj *o)
 {
-	return hub_attach(listener_of(o)->port);
+	const struct vlistener *l = listener_of(o);
+
+	return l->shut ? 0 : hub_attach(l->port);
 }
 
 uint32_t listener_events(const struct vobj *o)
 {
 	const struct vlistener *l = listener_of(o);
 
+	if (l->shut)
+		return EPOLLOUT | EPOLLWRNORM | EPOLLHUP;
 	return l->port->g && direct_acceptable(l->port->g, l->families)
 		       ? EPOLLIN | EPOLLRDNORM
 		       : 0;
@@ -216,6 +261,8 @@ static int listener_next(struct vlistener *l, int fd, struct conn **ret_c)
 	int rc;
 
 	for (;;) {
+		if (l->shut)
+			return -EINVAL;
 		*ret_c = direct_acceptable(l->port->g, l->families);
 		if (*ret_c)
 			return 0;
@@ -255,7 +302,7 @@ int listener_accept(struct vobj *o, int fd, struct sockaddr *ret_sa,
 	struct vlistener *l = listener_of(o);
 	struct conn *c = NULL;
 	struct names_addr name;
-	int rc = hub_attach(l->port);
+	int rc = listener_use(o);
 
 	if (flags & ~(SOCK_CLOEXEC | SOCK_NONBLOCK))
 		rc = -EINVAL;

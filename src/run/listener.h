@@ -16,6 +16,7 @@ struct vlistener {
 	struct vlistener *next_of_port;
 	int domain; /* AF_INET or AF_INET6 */
 	unsigned int families; /* enum direct_family */
+	bool shut; /* by shutdown(2); not among port->listeners */
 };
 
 /*
@@ -36,6 +37,15 @@ int listener_listen(int fd);
  */
 int listener_accept(struct vobj *o, int fd, struct sockaddr *ret_sa,
 		    socklen_t *ret_len, int flags);
+
+/*
+ * shutdown(2) of a listener, with the lock held: with SHUT_RD it listens no more,
+ * and accept(2) that waits ends, until listen(2) is called again. 0 or -EINVAL.
+ */
+int listener_shutdown(struct vobj *o, int how);
+
+/* Whether it has been, and not been revived. */
+bool listener_is_shut(const struct vobj *o);
 
 /* The server waits for connections: the process serves the port. */
 int listener_use(struct vobj *o);

@@ -379,6 +379,24 @@ def ended(pid):
     return "hangs"
 
 
+def case_shut_listener(_, listener):
+    """Its end for a thread that waits in accept(2); and it listens again."""
+    got = []
+    acceptor = threading.Thread(
+        target=lambda: got.append(attempt(listener.accept)))
+    acceptor.start()
+    sleeps(acceptor)
+    seen = [attempt(listener.shutdown, socket.SHUT_WR),
+            attempt(listener.shutdown, 7), list(got)]
+    listener.shutdown(socket.SHUT_RD)
+    acceptor.join(10)
+    seen += [list(got), poll_now(listener, select.POLLIN | select.POLLOUT),
+             listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)]
+    listener.listen(16)
+    seen.append(poll_now(listener, select.POLLIN | select.POLLOUT))
+    return seen
+
+
 def case_fork_waiting(c, _):
     """A child that is forked while a thread waits."""
     got = []

@@ -138,6 +138,7 @@ CLIENTS = {
     "file": sends(b"a line\n"),
     "subprocess": listens,
     "fork": sends(b"data"),
+    "shut_listener": listens,
     "fork_waiting": answers,
     "handlers": listens,
     "restart": answers,
