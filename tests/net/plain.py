@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Servers that know nothing of xtcpd, and lines to and from them."""
 
+import fcntl
 import select
 import socket
 import subprocess
+import sys
+import termios
 
 import harness
 from harness import BUILD, VIP4, Process, Xtcpd, connect, equal, wait_for
@@ -54,6 +57,13 @@ class Lines:
 
     def say(self, text):
         self.sock.sendall(text.encode() + b"\n")
+
+    def wait_acked(self):
+        """Until the server's kernel has all that was said."""
+        def unacked():
+            left = fcntl.ioctl(self.sock, termios.TIOCOUTQ, b"\0" * 4)
+            return int.from_bytes(left, sys.byteorder)
+        wait_for("it is acknowledged", lambda: unacked() == 0)
 
     def hear(self):
         return self.file.readline().decode().rstrip("\n")

@@ -388,6 +388,7 @@ def test_kill_resets_who_waits_for_an_answer():
         wait_links(d, 0)
         busy.say("hang")
         wait_links(d, 1)
+        busy.wait_acked()
         d.murder()
         d.serving()
         busy.was_reset()

@@ -160,12 +160,19 @@ def test_zero_window_and_its_probes():
 
 
 def test_the_analysis_sees_what_is_wrong():
-    """A byte changed, or a packet left out, in a capture that was clean."""
+    """A byte changed, or a packet left out, in a capture that was clean.
+
+    On a busy machine the client may probe, which tshark takes for a segment
+    out of order: then there is another capture.
+    """
     with pcap_file() as pcap:
-        with echo(pcap):
-            s = connect(PORT)
-            exchange(s, b"q" * 20000)
-            s.close()
+        for attempt in range(5):
+            with echo(pcap):
+                s = connect(PORT)
+                exchange(s, b"q" * 20000)
+                s.close()
+            if attempt == 4 or not Capture(pcap, OURS).flagged("out_of_order"):
+                break
         Capture(pcap, OURS).check_clean()
         good = FilePath(pcap).read_bytes()
         at = good.rindex(b"qqqq")
