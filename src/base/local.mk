@@ -18,4 +18,5 @@ src_base_libbase_la_SOURCES = \
 	src/base/seq.h \
 	src/base/siphash.c \
 	src/base/siphash.h \
+	src/base/sockbuf.h \
 	src/base/units.h

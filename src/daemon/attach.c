@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/sockbuf.h"
 #include "daemon/clock.h"
 #include "daemon/hello.h"
 #include "daemon/listener.h"
@@ -314,7 +315,7 @@ static int attach_client_new(struct attach *at, int fd)
 		return -ENOMEM;
 	c->at = at;
 	c->fd = fd;
-	socket_widen(fd);
+	sockbuf_widen(fd);
 	frame_reader_init(&c->in, FRAME_SIDE_XTCPD, ATTACH_PAYLOAD_MAX);
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c->cred, &len) < 0)
 		c->cred = (struct ucred){ .uid = (uid_t)-1 };

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/siphash.h"
+#include "base/sockbuf.h"
 #include "base/units.h"
 #include "daemon/bstream.h"
 #include "daemon/hello.h"
@@ -204,9 +205,8 @@ static int backend_socket(const struct backend *b)
 
 	if (fd < 0)
 		return -errno;
-	if (b->sa.ss_family == AF_UNIX)
-		socket_widen(fd);
-	else
+	sockbuf_widen(fd);
+	if (b->sa.ss_family != AF_UNIX)
 		socket_no_delay(fd);
 	return fd;
 }

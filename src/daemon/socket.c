@@ -14,8 +14,6 @@
 #include "base/log.h"
 
 #define SOCKET_BACKLOG 128
-/* The kernel doubles it, for what it takes itself. */
-#define SOCKET_SEND_BYTES (512 * 1024)
 
 void socket_no_delay(int fd)
 {
@@ -23,17 +21,6 @@ void socket_no_delay(int fd)
 
 	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) < 0)
 		log_debug("TCP_NODELAY: %s", strerror(errno));
-}
-
-void socket_widen(int fd)
-{
-	int bytes = SOCKET_SEND_BYTES, domain = 0;
-	socklen_t len = sizeof(domain);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 &&
-	    domain == AF_UNIX &&
-	    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)) < 0)
-		log_debug("SO_SNDBUF: %s", strerror(errno));
 }
 
 /* Remove the file when it is a socket that nobody answers on. */

@@ -11,13 +11,6 @@
 void socket_no_delay(int fd);
 
 /*
- * Room for what is written to a Unix stream of frames: 512 KiB, in place
- * of a default that has writer and reader wait for one another. Best
- * effort; another family's socket is left alone.
- */
-void socket_widen(int fd);
-
-/*
  * Listen on a Unix socket with its mode and group; a file that nobody listens
  * on any more is replaced. Returns a non-blocking descriptor, or a negative
  * errno (-EADDRINUSE: somebody does).

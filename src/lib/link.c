@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #include "base/bytes.h"
+#include "base/sockbuf.h"
 #include "lib/listen.h"
 #include "proto/addr.h"
 #include "xtcp/xtcp.h"
@@ -182,29 +183,13 @@ static uint32_t link_redial_delay(struct link *l)
 
 /* --- connecting --- */
 
-/*
- * A Unix stream holds what its sender's buffer has room for, and tells it of
- * room only when three quarters are empty: the default keeps one of us waiting
- * for the other all the time. Best effort.
- */
-static void link_widen(int fd)
-{
-	int bytes = LINK_SOCKET_BYTES, domain = 0;
-	socklen_t len = sizeof(domain);
-
-	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) == 0 &&
-	    domain == AF_UNIX)
-		(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes,
-				 sizeof(bytes));
-}
-
 /* Watches fd, a new stream's, in the state given. */
 static int link_begin(struct link *l, int fd, enum link_state state)
 {
 	bool connecting = state == LINK_CONNECTING;
 	int rc;
 
-	link_widen(fd);
+	sockbuf_widen(fd);
 	rc = group_watch(l->group, fd, EPOLLIN | (connecting ? EPOLLOUT : 0u),
 			 l->index);
 	if (rc < 0) {

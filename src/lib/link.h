@@ -39,8 +39,6 @@ enum link_state {
 
 /* Payload bytes that a daemon may send us before we grant more. */
 #define LINK_CREDIT_BYTES (4u * 1024u * 1024u)
-/* SO_SNDBUF of a Unix stream: the kernel doubles it, for what it takes itself. */
-#define LINK_SOCKET_BYTES (512 * 1024)
 /* Bytes in `out` above which no reply is taken; control frames still are. */
 #define LINK_OUT_SOFT (512u * 1024u)
 /* Hard bound of `out` and `kept`: never reached by a daemon that reads. */
