@@ -328,6 +328,12 @@ tests_unit_daemon_test_bulk_SOURCES = tests/unit/daemon/test_bulk.c \
 	tests/unit/stack/rig.c tests/unit/stack/rig.h
 tests_unit_daemon_test_bulk_LDADD = $(unit_daemon)
 
+unit_tests += tests/unit/daemon/test_reset_all
+tests_unit_daemon_test_reset_all_SOURCES = tests/unit/daemon/test_reset_all.c \
+	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
+	tests/unit/stack/rig.c tests/unit/stack/rig.h
+tests_unit_daemon_test_reset_all_LDADD = $(unit_daemon)
+
 unit_tests += tests/unit/daemon/test_loss
 tests_unit_daemon_test_loss_SOURCES = tests/unit/daemon/test_loss.c \
 	tests/unit/daemon/peer.c tests/unit/daemon/peer.h \
