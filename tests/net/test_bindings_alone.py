@@ -129,6 +129,11 @@ def test_examples_say_what_is_wrong():
     for command, wanted in (
             ([sys.executable, PYTHON / "examples/chat.py"], "No such file"),
             (["node", NODE / "examples/chat.js"], "ENOENT"),
+            ([sys.executable, PYTHON / "examples/chat.py"],
+             "is xtcpd running?"),
+            (["node", NODE / "examples/chat.js"], "is xtcpd running?"),
+            (["node", NODE / "examples/chat.js", "-p", "abc"],
+             '"abc" is not a port: 1 to 65535'),
             ([sys.executable, PYTHON / "examples/chat.py", "-l", "x"],
              "must be absolute"),
             (["node", NODE / "examples/chat.js", "-l", "x"],

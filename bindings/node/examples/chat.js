@@ -143,15 +143,31 @@ class Room {
   }
 }
 
+const USAGE = 'usage: chat.js [-p PORT] [-l unix:PATH] [-j FILE]';
+const HINTS = {
+  ENOENT: 'is xtcpd running?',
+  ECONNREFUSED: 'is xtcpd running?',
+  EACCES: 'run as root, or as a member of the group of the socket',
+};
+
 async function main() {
   const { values } = parseArgs({ options: {
+    help: { type: 'boolean', short: 'h' },
     port: { type: 'string', short: 'p', default: '5222' },
     listen: { type: 'string', short: 'l' }, // unix:PATH: xtcpd connects there
     journal: { type: 'string', short: 'j' }, // a file for processed lines
   } });
+  const port = Number(values.port);
+
+  if (values.help) {
+    console.log(USAGE);
+    return;
+  }
+  if (!(Number.isInteger(port) && port >= 1 && port <= 65535))
+    throw new Error(`"${values.port}" is not a port: 1 to 65535; ${USAGE}`);
   const room = new Room(values.journal);
   const backend = values.listen
-    ? await listen(values.listen) : await dial(Number(values.port));
+    ? await listen(values.listen) : await dial(port);
 
   for (const signal of ['SIGTERM', 'SIGINT'])
     process.once(signal, () => backend.close());
@@ -160,6 +176,8 @@ async function main() {
 }
 
 main().catch((e) => {
-  console.error(`chat: ${e.message}`);
+  const hint = HINTS[e.code];
+
+  console.error(`chat: ${e.message}${hint ? `: ${hint}` : ''}`);
   process.exitCode = 1;
 });

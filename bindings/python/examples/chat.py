@@ -122,6 +122,13 @@ async def serve(args):
             room.event(event)
 
 
+HINTS = {
+    FileNotFoundError: "is xtcpd running?",
+    ConnectionRefusedError: "is xtcpd running?",
+    PermissionError: "run as root, or as a member of the group of the socket",
+}
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("-p", "--port", type=int, default=5222)
@@ -133,7 +140,8 @@ def main():
     try:
         asyncio.run(serve(args))
     except (OSError, ValueError) as e:
-        sys.exit(f"chat: port {args.port}: {e}")
+        hint = HINTS.get(type(e))
+        sys.exit(f"chat: {e}" + (f": {hint}" if hint else ""))
 
 
 if __name__ == "__main__":
