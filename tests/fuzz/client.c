@@ -296,10 +296,12 @@ static void client_note_window(struct world_client *cl,
 
 void client_note(struct world_client *cl, const struct world_seg *seg)
 {
-	uint32_t end = seg->seq + seg->len + !!(seg->flags & TH_SYN) +
-		       !!(seg->flags & TH_FIN) - (cl->iss + 1);
+	uint32_t end;
 
 	cl->last_flags = seg->flags;
+	cl->last_end = seg->seq + seg->len + !!(seg->flags & TH_SYN) +
+		       !!(seg->flags & TH_FIN);
+	end = cl->last_end - (cl->iss + 1);
 	if (seg->flags & TH_FIN)
 		cl->fin_sent = true;
 	if (end > cl->sent_end && end < CLIENT_FAR)
@@ -418,7 +420,7 @@ void client_on_trace(void *ctx, uint32_t ri, uint8_t from, uint8_t to)
 	cl->generation = r->generation;
 	cl->iss = r->irs;
 	cl->snd_nxt = r->irs + 1;
-	cl->sent_end = 1460; /* of the SYN under way */
+	cl->sent_end = cl->last_end - cl->snd_nxt; /* with what is under way */
 	cl->fin_sent = cl->last_flags & TH_FIN;
 	cl->edge_known = false;
 	cl->app_taken = cl->app_acked = 0;

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "daemon/conf.h"
+#include "daemon/conf_load.h"
 #include "fuzz/fuzz.h"
 
 #define CONF_PATH "fuzz.conf"
@@ -105,6 +106,25 @@ static void conf_check_name(const char *name)
 	FUZZ_CHECK(n > 0 && n < CONF_NAME_MAX);
 }
 
+static void conf_check_backend(const struct conf_group *g,
+			       const struct conf_backend *b)
+{
+	conf_check_name(b->name);
+	FUZZ_CHECK(strncmp(b->address, "unix:", 5) == 0 ||
+		   strncmp(b->address, "tcp:", 4) == 0);
+	if (b->protocol == CONF_PROTOCOL_FRAMES) {
+		FUZZ_CHECK(b->streams >= 1 && b->streams <= CONF_STREAMS_MAX);
+		FUZZ_CHECK(b->proxy == CONF_PROXY_NONE);
+		FUZZ_CHECK(b->stream_idle_close_ms == 0);
+	} else {
+		FUZZ_CHECK(b->protocol == CONF_PROTOCOL_STREAM);
+		FUZZ_CHECK(b->streams <= 1000000);
+		FUZZ_CHECK(b->proxy <= CONF_PROXY_V2);
+		FUZZ_CHECK(b->max_inflight == 0);
+		FUZZ_CHECK(b->stream_idle_close_ms == 0 || !g->announce);
+	}
+}
+
 static void conf_check_group(const struct conf *c, const struct conf_group *g)
 {
 	conf_check_name(g->name);
@@ -115,14 +135,24 @@ static void conf_check_group(const struct conf *c, const struct conf_group *g)
 	FUZZ_CHECK(g->accept <= CONF_ACCEPT_APPLICATION);
 	FUZZ_CHECK(g->ack <= CONF_ACK_IMMEDIATE);
 	FUZZ_CHECK(g->balance <= CONF_BALANCE_LEAST);
-	FUZZ_CHECK(g->on_backend_loss <= CONF_LOSS_RESET);
-	for (uint32_t i = 0; i < g->n_backends; i++) {
-		conf_check_name(g->backends[i].name);
-		FUZZ_CHECK(g->backends[i].streams >= 1 &&
-			   g->backends[i].streams <= 16);
-		FUZZ_CHECK(strncmp(g->backends[i].address, "unix:", 5) == 0 ||
-			   strncmp(g->backends[i].address, "tcp:", 4) == 0);
-	}
+	FUZZ_CHECK(g->on_backend_loss <= CONF_LOSS_RESET_ALL);
+	for (uint32_t i = 0; i < g->n_backends; i++)
+		conf_check_backend(g, &g->backends[i]);
+}
+
+/* A port of the host's own: each once, of an address that groups can have. */
+static void conf_check_own(const struct conf_tun *tun, uint32_t i)
+{
+	const struct conf_own *own = &tun->own[i];
+	bool found = false;
+
+	FUZZ_CHECK(own->link[0] && memchr(own->link, 0, sizeof(own->link)));
+	FUZZ_CHECK(own->port > 0);
+	for (uint32_t v = 0; v < tun->n_vips; v++)
+		found |= memcmp(&tun->vips[v], &own->ip, sizeof(own->ip)) == 0;
+	FUZZ_CHECK(found);
+	for (uint32_t j = 0; j < i; j++)
+		FUZZ_CHECK(memcmp(&tun->own[j], own, sizeof(*own)) != 0);
 }
 
 static void conf_check(const struct conf *c)
@@ -133,6 +163,9 @@ static void conf_check(const struct conf *c)
 	FUZZ_CHECK(c->tun.mtu >= 1280 && c->tun.mtu <= 65535);
 	FUZZ_CHECK(c->tun.name[0] &&
 		   memchr(c->tun.name, 0, sizeof(c->tun.name)));
+	FUZZ_CHECK(c->tun.n_own <= CONF_OWN_MAX);
+	for (uint32_t i = 0; i < c->tun.n_own; i++)
+		conf_check_own(&c->tun, i);
 	FUZZ_CHECK(c->control.path[0] && c->attach.path[0]);
 	FUZZ_CHECK(strcmp(c->control.path, c->attach.path) != 0);
 	FUZZ_CHECK(c->n_pools <= CONF_POOLS_MAX);

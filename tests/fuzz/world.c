@@ -79,6 +79,20 @@ const uint8_t *world_client_bytes(uint32_t pos)
 	return &world_streams[0][pos % WORLD_STREAM_BYTES];
 }
 
+bool world_client_said(uint32_t pos, const uint8_t *bytes, size_t len)
+{
+	while (len > 0) {
+		size_t n = len < WORLD_RUN_BYTES ? len : WORLD_RUN_BYTES;
+
+		if (memcmp(bytes, world_client_bytes(pos), n) != 0)
+			return false;
+		pos += (uint32_t)n;
+		bytes += n;
+		len -= n;
+	}
+	return true;
+}
+
 const uint8_t *world_server_bytes(uint32_t pos)
 {
 	return &world_streams[1][pos % WORLD_STREAM_BYTES];

@@ -41,6 +41,7 @@ struct world_client {
 	uint32_t sent_end; /* bytes of its stream sent so far, FIN included */
 	bool fin_sent;
 	uint8_t last_flags; /* of the segment that it sent last */
+	uint32_t last_end; /* the number after that segment */
 	bool tainted; /* packets with bytes of any kind were sent in its name */
 	uint64_t wnd_edge; /* highest reply position it ever had room for, + 1 */
 
@@ -125,6 +126,8 @@ void world_pass_us(uint64_t us, uint32_t max_ticks);
  */
 const uint8_t *world_client_bytes(uint32_t pos);
 const uint8_t *world_server_bytes(uint32_t pos);
+/* Are these len bytes, any number, what the client's stream has from pos on? */
+bool world_client_said(uint32_t pos, const uint8_t *bytes, size_t len);
 
 /* --- client.c: packets ------------------------------------------------- */
 
