@@ -110,8 +110,8 @@ static uint64_t balance_awaited(const struct group *g, const struct rec *rec,
 {
 	uint64_t owner = rec->slot ? g->slots[rec->slot].owner : 0;
 
-	if (!owner || owner == BACKEND_GONE ||
-	    g->gs->now_us >= g->grace_until_us)
+	/* Not by the clock: the tick that ends it marks who is gone. */
+	if (!owner || owner == BACKEND_GONE || !g->grace_until_us)
 		return 0;
 	if (g->balance != CONF_BALANCE_STICKY &&
 	    g->on_loss != CONF_LOSS_RESET_ALL && !balance_was_given(blk) &&

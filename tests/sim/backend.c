@@ -16,6 +16,8 @@
 #define BACKEND_READ_BUDGET (256u * 1024u)
 #define BACKEND_AGAIN_US 300000u
 #define BACKEND_RETRY_US 500u
+/* xtcpd.conf(5), on-backend-loss: 3 s after xtcpd's restart. */
+#define BACKEND_LATE_US 2900000u
 
 void proc_arm(struct world *w, struct proc *p, uint64_t at_us)
 {
@@ -89,13 +91,16 @@ static void pstream_close(struct world *w, struct proc *p, struct pstream *s)
 	w->sockets_due = true;
 }
 
-/* When it dials again. */
+/* When it dials again; late, it counts as lost where all that it knew is reset. */
 static void proc_again(struct world *w, struct proc *p)
 {
 	p->open_at_us = w->now_us + BACKEND_AGAIN_US;
 	if (p->conf.again_us)
 		p->open_at_us =
 			w->now_us + rng_scale(&p->rng, 1, p->conf.again_us);
+	if (w->sc.on_loss == CONF_LOSS_RESET_ALL &&
+	    p->open_at_us > w->now_us + BACKEND_LATE_US)
+		world_expect_loss(w);
 }
 
 static void pstream_open(struct world *w, struct proc *p, struct pstream *s)
@@ -297,10 +302,12 @@ void backend_calm(struct world *w, struct proc *p)
 	p->calm = true;
 	if (p->hung_until_us > w->now_us)
 		p->hung_until_us = w->now_us;
-	if (p->conf.rogue)
+	if (p->conf.rogue && p->alive) {
+		world_expect_loss(w);
 		backend_kill(w, p);
-	else
+	} else if (!p->conf.rogue) {
 		backend_start(w, p);
+	}
 	if (p->conf.read_max && p->conf.read_max < 4096)
 		p->conf.read_max = 4096;
 	for (uint32_t i = 0; i < w->sc.n_flows; i++)

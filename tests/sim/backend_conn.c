@@ -391,6 +391,9 @@ static void backend_on_conn(struct world *w, struct proc *p, struct pstream *s,
 		backend_on_open(w, p, f, in);
 		break;
 	case FRAME_DATA:
+		/* Of another stream's, which was lost before: as libxtcp. */
+		if (!p->conns[f->no].stream && s->epoch != w->kill.epoch)
+			break;
 		backend_on_data(w, p, s, f, in, payload, len);
 		break;
 	case FRAME_EOF:

@@ -142,6 +142,32 @@ START_TEST(test_reset_all_waits_for_backends_after_a_start)
 }
 END_TEST
 
+/* The 3 s are over, and the tick that takes note of it is still to come. */
+START_TEST(test_orphan_that_stirs_before_the_tick_is_for_nobody_else)
+{
+	peer_attach(&a, 1);
+	peer_attach(&b, 2);
+	rig_connect(&c1, 1000);
+	served(&a, &c1, "1");
+	peer_kill();
+	peer_die(&a);
+	peer_die(&b);
+	peer_attach(&b, 2);
+	peer_pass_us(2900 * USEC_PER_MSEC);
+	while (gs.now_us < gs.by_id[PEER_GROUP]->grace_until_us) {
+		gs.tick_at_us = UINT64_MAX;
+		peer_pass_us(100 * USEC_PER_MSEC);
+	}
+	peer_request(&c1, "2");
+	peer_expect_nothing(&b);
+	rig_expect_nothing();
+	gs.tick_at_us = gs.now_us;
+	peer_pass_us(100 * USEC_PER_MSEC);
+	rig_expect(&c1, TH_RST | TH_ACK);
+	peer_expect_nothing(&b);
+}
+END_TEST
+
 /* It accepted, and died before the handshake was done. */
 START_TEST(test_reset_all_takes_who_was_accepted_by_the_lost_one)
 {
@@ -245,6 +271,7 @@ UNIT_MAIN(
 		test_reset_all_leaves_what_another_stream_of_the_backend_has,
 		test_reset_all_leaves_what_is_in_hand_over_a_start,
 		test_reset_all_waits_for_backends_after_a_start,
+		test_orphan_that_stirs_before_the_tick_is_for_nobody_else,
 		test_reset_all_takes_who_was_accepted_by_the_lost_one,
 		test_sweep_ends_though_streams_are_lost_all_the_time,
 		test_eof_is_told_again_though_the_backend_comes_during_the_sweep,
