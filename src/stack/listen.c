@@ -11,8 +11,9 @@
  *
  * A SYN says nothing about where it comes from, so none is refused for what
  * other SYNs with its source address did: in excess of a half-open limit it is
- * answered with a cookie, which costs nothing to keep (RFC 4987 3.6). Only
- * open connections, whose clients have proved their addresses, count towards
+ * answered with a cookie, which costs nothing to keep (RFC 4987 3.6), and so it
+ * is when a group with max-connections has little room left. Only open
+ * connections, whose clients have proved their addresses, count towards
  * max-per-source. Where the application accepts there must be a record to show
  * it: no cookies, and what is in excess is dropped.
  *
@@ -38,6 +39,24 @@ static bool listen_has_room(const struct stack_group *g)
 		return true;
 	return atomic_load_explicit(g->shared_count, memory_order_relaxed) <
 	       g->max_connections;
+}
+
+/*
+ * So little room in a group that it is kept for who completes the handshake:
+ * SYNs may be forged. Open handshakes get about half of what is left, and none
+ * the last place of a worker.
+ */
+static bool listen_has_little_room(const struct stack *st,
+				   const struct stack_group *g)
+{
+	uint64_t half_open = counter_get(&st->group_stats[g->id]->half_open);
+	uint32_t count, left;
+
+	if (!g->max_connections || !g->shared_count)
+		return false;
+	count = atomic_load_explicit(g->shared_count, memory_order_relaxed);
+	left = count < g->max_connections ? g->max_connections - count : 0;
+	return left <= st->workers || half_open * st->workers >= left / 2;
 }
 
 static bool listen_serves(const struct stack_group *g,
@@ -466,7 +485,7 @@ static void listen_syn(struct stack *st, const struct seg *seg, uint64_t now_us)
 	else if (cookies &&
 		 (excess || limits->syn_cookies == STACK_COOKIES_ALWAYS ||
 		  st->half_open >= limits->half_open_cookies ||
-		  listen_few_records(st)))
+		  listen_few_records(st) || listen_has_little_room(st, g)))
 		listen_send_cookie(st, g, seg, now_us);
 	else
 		listen_open(st, g, seg, isn_make(st, &seg->tuple, now_us),
