@@ -45,8 +45,10 @@ static bool input_acceptable(const struct blk *b, const struct seg *seg)
 {
 	uint32_t len = seg_space(seg), end = seg->seq + len;
 
+	/* Beside the probe of a closed window its sender may count the byte. */
 	if (!len)
-		return seq_between(b->rcv_acked, seg->seq, b->rcv_adv);
+		return seq_between(b->rcv_acked, seg->seq,
+				   b->rcv_adv + (b->rcv_adv == b->rcv_nxt));
 	if (seq_lt(seg->seq, b->rcv_adv) && seq_gt(end, b->rcv_acked))
 		return true;
 	/* A probe of a closed window: its ACK counts, its text will not fit. */

@@ -57,8 +57,10 @@ static void recover_reset(struct stack *st, uint32_t ri)
 	const struct rec *r = &st->sh->recs[ri];
 	struct respond what = {
 		.flags = TH_RST | TH_ACK,
-		.seq = r->iss + 1 + (uint32_t)r->snd_off,
-		.ack = r->irs + 1 + (uint32_t)r->rcv_off,
+		.seq = r->iss + 1 + (uint32_t)r->snd_off +
+		       !!(r->flags & REC_FIN_ACKED),
+		.ack = r->irs + 1 + (uint32_t)r->rcv_off +
+		       !!(r->flags & REC_FIN_RCVD),
 	};
 	bool v6 = r->flags & REC_V6;
 	struct tuple tuple;

@@ -127,13 +127,34 @@ void respond_opts(struct conn *c, uint32_t sack_room, struct seg_opts *ret_opts)
 	sack_fill(c, sack_room, ret_opts);
 }
 
+/*
+ * The sequence number of what has no text: SND.NXT, unless the text that was
+ * sent reaches beyond the client's window, as the byte of a probe does: there
+ * the client would not look at it (RFC 9293 3.10.7.4, first). A part of the
+ * window's unit may be due to the rounding of the field alone.
+ */
+static uint32_t respond_seq(const struct conn *c)
+{
+	const struct blk *b = c->b;
+	uint32_t sent = seq_min(b->snd_nxt, b->snd_end);
+	uint32_t edge = b->snd_una + b->snd_wnd;
+
+	if (c->r->state == TCP_SYN_RECEIVED || seq_leq(sent, edge))
+		return b->snd_nxt;
+	if (!(b->flags & BLK_PERSIST) && sent - edge < 1u << conn_snd_shift(c))
+		return b->snd_nxt;
+	return edge;
+}
+
 void respond_conn_reset(struct conn *c)
 {
 	struct rec *r = c->r;
 	struct respond what = { .flags = TH_RST | TH_ACK };
 	struct tuple tuple;
 
-	what.seq = c->b ? c->b->snd_nxt : r->iss + 1 + (uint32_t)r->snd_off;
+	what.seq = c->b ? respond_seq(c)
+			: r->iss + 1 + (uint32_t)r->snd_off +
+				   !!(r->flags & REC_FIN_ACKED);
 	what.ack = c->b ? c->b->rcv_acked
 			: r->irs + 1 + (uint32_t)r->rcv_off + conn_fin_rcvd(c);
 	stack_count(c->st, SC_conn_reset_out);
@@ -147,7 +168,7 @@ void respond_ack(struct conn *c)
 	struct tuple tuple;
 
 	what.wnd = ack_window(c);
-	what.seq = c->b->snd_nxt;
+	what.seq = respond_seq(c);
 	what.ack = c->b->rcv_acked;
 	if (c->r->flags & REC_ECE)
 		what.flags |= TH_ECE;

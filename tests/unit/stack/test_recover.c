@@ -97,9 +97,32 @@ START_TEST(test_segment_for_no_connection_draws_a_reset_on_a_new_arena)
 }
 END_TEST
 
+/* Its group is gone: the RST has to be where the client expects it. */
+START_TEST(test_a_reset_is_behind_the_fins)
+{
+	struct rig_client cl = { 0 };
+
+	rig_connect(&cl, 1000);
+	stack_shutdown(rig.st, cl.ri, rig.now_us);
+	stack_flush(rig.st, rig.now_us);
+	rig_expect(&cl, TH_ACK | TH_FIN);
+	rig_ack(&cl);
+	rig_input(&cl, &(struct rig_seg){ .flags = TH_ACK | TH_FIN,
+					  .seq = cl.snd_nxt++,
+					  .ack = cl.rcv_nxt });
+	rig_expect(&cl, TH_ACK);
+	rig_rec(&cl)->group = 7;
+	rig_kill();
+	ck_assert_uint_eq(last_was_lost()->flags, TH_RST | TH_ACK);
+	ck_assert_uint_eq(last_was_lost()->seq, cl.rcv_nxt);
+	ck_assert_uint_eq(last_was_lost()->ack, cl.snd_nxt);
+}
+END_TEST
+
 UNIT_MAIN("stack/recover",
 	  UNIT_CASE("owed", up, down,
 		    test_an_acknowledgement_that_never_left_is_sent,
 		    test_a_window_update_that_never_left_is_sent,
 		    test_segment_for_no_connection_draws_no_reset_at_first,
-		    test_segment_for_no_connection_draws_a_reset_on_a_new_arena))
+		    test_segment_for_no_connection_draws_a_reset_on_a_new_arena,
+		    test_a_reset_is_behind_the_fins))
