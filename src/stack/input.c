@@ -404,7 +404,7 @@ static void input_fin(struct conn *c, const struct seg *seg)
 /*
  * TIME-WAIT is a bare record. RFC 1337: a RST does not end it. RFC 6191: a new
  * SYN that is provably newer does, and opens a connection. RFC 9293: anything
- * else is acknowledged, and a FIN starts the wait anew.
+ * else is acknowledged, and the FIN again starts the wait anew.
  */
 static void input_time_wait(struct conn *c, const struct seg *seg)
 {
@@ -422,13 +422,16 @@ static void input_time_wait(struct conn *c, const struct seg *seg)
 	}
 	if (!conn_activate(c))
 		return;
-	if (seg->flags & TH_FIN)
+	if (seg->flags & TH_FIN && seg->seq + seg_space(seg) == c->b->rcv_nxt)
 		r->last_active = input_tick(c->now_us);
 	respond_challenge(c);
 	conn_mark(c, 0);
 }
 
-/* The client lives: keepalive begins anew. */
+/*
+ * The client lives: keepalive begins anew. Only once the ACK field was found
+ * good, as input_timestamp(): RFC 7323 5.5 counts from here.
+ */
 static void input_alive(struct conn *c)
 {
 	c->r->last_active = input_tick(c->now_us);
@@ -489,9 +492,9 @@ void input_conn(struct conn *c, const struct seg *seg)
 		return;
 	if (!input_rst(c, seg) || !input_syn(c, seg))
 		return;
-	input_alive(c);
 	if (!input_ack(c, seg))
 		return;
+	input_alive(c);
 	input_timestamp(c, seg);
 	input_ecn(c, seg);
 	if (input_text(c, seg))
