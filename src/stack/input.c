@@ -214,6 +214,7 @@ static void input_advance(struct conn *c, const struct seg *seg,
 static void input_window(struct conn *c, const struct seg *seg, bool advanced)
 {
 	struct blk *b = c->b;
+	bool closed = !b->snd_wnd;
 
 	if (!advanced && !seq_lt(b->snd_wl1, seg->seq) &&
 	    !(b->snd_wl1 == seg->seq && seq_leq(b->snd_wl2, seg->ack)))
@@ -222,7 +223,8 @@ static void input_window(struct conn *c, const struct seg *seg, bool advanced)
 	b->max_wnd = max_u32(b->max_wnd, b->snd_wnd);
 	b->snd_wl1 = seg->seq;
 	b->snd_wl2 = seg->ack;
-	if (b->flags & BLK_PERSIST && b->snd_wnd) {
+	/* One that was merely small goes on: the override timer runs for it. */
+	if (b->flags & BLK_PERSIST && closed && b->snd_wnd) {
 		rexmit_reopened(c);
 		/* Time to take what is sent now; once, until it does. */
 		if (!(b->flags & BLK_REOPENED))

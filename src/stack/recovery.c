@@ -154,6 +154,11 @@ static void recovery_count_dupacks(struct conn *c, struct ack_news *news)
 	if (news->dupack && b->cc.phase == CC_LOSS &&
 	    seq_leq(b->snd_nxt, b->cc.recover))
 		return;
+	/* RFC 3042: two, also where the third begins no recovery (RFC 6582). */
+	if (news->dupack && b->cc.phase == CC_OPEN &&
+	    seq_leq(b->snd_una, b->cc.recover) &&
+	    before >= RECOVERY_DUPTHRESH - 1)
+		return;
 	if (news->dupack) {
 		if (b->cc.dupacks < UINT16_MAX)
 			b->cc.dupacks++;

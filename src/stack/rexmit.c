@@ -190,6 +190,10 @@ void rexmit_arm(struct conn *c)
 		b->probe_at = 0;
 		b->rexmit_at = rexmit_backed_off(c);
 	}
+	/* A window that opens and closes begins the time-out anew, not this. */
+	if (b->flags & BLK_REOPENED && b->rexmit_at)
+		b->rexmit_at = min_u64(b->rexmit_at,
+				       b->progress_at + c->g->user_timeout_us);
 }
 
 /* The probe, and what else met a closed window, was dropped there. */
