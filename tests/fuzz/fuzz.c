@@ -5,6 +5,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
 
 bool fuzz_verbose;
 
@@ -24,6 +27,21 @@ void fuzz_say(const char *fmt, ...)
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	fputc('\n', stderr);
+}
+
+static void fuzz_on_log(void *ctx, enum log_level level, const char *line,
+			const struct log_field *fields, size_t n)
+{
+	(void)ctx;
+	(void)fields;
+	(void)n;
+	FUZZ_CHECK(level <= LOG_LEVEL_DEBUG);
+	FUZZ_CHECK(line[0] && !strchr(line, '\n'), "%s", line);
+}
+
+void fuzz_no_log(void)
+{
+	log_set_sink(fuzz_on_log, NULL);
 }
 
 /* AddressSanitizer asks for these; ASAN_OPTIONS overrides them. */

@@ -42,6 +42,9 @@ extern bool fuzz_verbose;
 
 __attribute__((cold, format(printf, 1, 2))) void fuzz_say(const char *fmt, ...);
 
+/* What is logged from here on is looked at for a line's form, and dropped. */
+void fuzz_no_log(void);
+
 /* The rest of an input; what is taken beyond its end is 0. */
 struct fuzz_in {
 	const uint8_t *at, *end;

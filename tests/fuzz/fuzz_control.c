@@ -22,7 +22,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/log.h"
 #include "daemon/control.h"
 #include "daemon/listener.h"
 #include "fuzz/fuzz.h"
@@ -386,21 +385,11 @@ static void control_read(struct fuzz_in *in)
 	control_reader_fini(&r);
 }
 
-static void control_no_log(void *ctx, enum log_level level, const char *line,
-			   const struct log_field *fields, size_t n)
-{
-	(void)ctx;
-	(void)level;
-	(void)line;
-	(void)fields;
-	(void)n;
-}
-
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc;
 	(void)argv;
-	log_set_sink(control_no_log, NULL);
+	fuzz_no_log();
 	base = event_base_new();
 	FUZZ_CHECK(base);
 	return 0;

@@ -30,7 +30,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "daemon/bstream.h"
 #include "daemon/loss.h"
 #include "fuzz/frames.h"
@@ -55,16 +54,6 @@ static void frames_turn_end(void *ctx)
 	(void)ctx;
 	groups_turn(&gs);
 	world_flush();
-}
-
-static void frames_no_log(void *ctx, enum log_level level, const char *line,
-			  const struct log_field *fields, size_t n)
-{
-	(void)ctx;
-	(void)level;
-	(void)line;
-	(void)fields;
-	(void)n;
 }
 
 /* --- what must hold ---------------------------------------------------- */
@@ -316,7 +305,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
 	(void)argc;
 	(void)argv;
-	log_set_sink(frames_no_log, NULL);
+	fuzz_no_log();
 	return 0;
 }
 
