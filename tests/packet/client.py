@@ -182,8 +182,8 @@ class Client:
                 tcp["urgent"] = int(value)
             elif name == "badsum":
                 tcp["csum"] = 0xbad
-            elif name == "doff":
-                tcp["doff"] = int(value)
+            elif name in ("doff", "reserved"):
+                tcp[name] = int(value)
             elif word[0] == "x" and word[1:].isdigit():
                 how_many = int(word[1:])
         if window is None:

@@ -79,13 +79,15 @@ def tcp_options(mss=None, wscale=None, ts=None, sack_ok=False, raw=b""):
 
 
 def tcp(src, dst, sport, dport, *, flags="A", seq=0, ack=0, window=65535,
-        payload=b"", options=b"", doff=None, csum=None, urgent=0):
-    """A TCP segment; flags as text or as bits; doff in words."""
+        payload=b"", options=b"", doff=None, csum=None, urgent=0, reserved=0):
+    """A TCP segment; flags as text or as bits; doff in words; reserved: the
+    four bits beside it."""
     bits = flag_bits(flags) if isinstance(flags, str) else flags
     if doff is None:
         doff = (20 + len(options)) // 4
     head = struct.pack("!HHIIBBHHH", sport, dport, seq & 0xffffffff,
-                       ack & 0xffffffff, doff << 4, bits, window, 0, urgent)
+                       ack & 0xffffffff, doff << 4 | reserved, bits, window, 0,
+                       urgent)
     segment = head + options + payload
     if csum is None:
         csum = checksum(pseudo(src, dst, TCP, len(segment)) + segment)
@@ -175,6 +177,8 @@ def parse(raw):
             raise AssertionError("TCP checksum is wrong")
         (p.sport, p.dport, p.seq, p.ack, doff, bits,
          p.window, _, p.urgent) = struct.unpack("!HHIIBBHHH", body[:20])
+        if doff & 15:
+            raise AssertionError("reserved bits are set")
         doff = (doff >> 4) * 4
         p.flags, p.options = flag_text(bits), parse_options(body[20:doff])
         p.payload = body[doff:]
