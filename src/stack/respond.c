@@ -214,7 +214,7 @@ void respond_out_of_window(struct conn *c)
  * RFC 5961 section 7, with the lesson of CVE-2016-5696: who can count the
  * challenge ACKs of a second must not learn how many others provoked. So each
  * second has another budget, from the keyed hash, between half and three halves
- * of the mean; and one connection gets at most two, so that nobody can use it
+ * of the mean; and one connection gets one in 500 ms, so that nobody can use it
  * up through his own.
  */
 static uint32_t respond_budget(const struct stack *st, uint64_t now_us)
