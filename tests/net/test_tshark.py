@@ -200,7 +200,7 @@ def without_a_packet(data):
 def lossy(sends, nbytes, ipv6=False, **link):
     """A transfer over a link ("down": XTCP sends); the capture is sound, and
     what was sent again is explained, as it is not without the link's log.
-    Returns causes and the log."""
+    Returns causes, the log, and the capture."""
     with pcap_file() as pcap:
         xtcpd = {"args": ["--pcap", pcap], "top": WIRE}
         with Path() as path, Servers(path, xtcpd=xtcpd) as servers:
@@ -222,7 +222,7 @@ def lossy(sends, nbytes, ipv6=False, **link):
         if found.causes.get("lost", 0) > 3 and \
                 not Explained(capture, [], OURS).unexplained:
             raise AssertionError("explained without the link's log, too")
-        return found.causes, log
+        return found.causes, log, capture
 
 
 def lossy_down(nbytes, ipv6=False, **link):
@@ -236,7 +236,7 @@ def some_lost(causes):
 
 def test_loss_of_single_segments():
     """Each is lost once, and sent again once for it."""
-    causes, log = lossy_down(400_000, both="delay=10ms",
+    causes, log, _ = lossy_down(400_000, both="delay=10ms",
                              down="drop=20+60+61+130+250")
     equal(len(log), 5)
     equal(causes["lost"], 5)
@@ -244,37 +244,44 @@ def test_loss_of_single_segments():
 
 def test_random_loss():
     for seed, ipv6 in (1, False), (2, True), (3, False):
-        causes, _ = lossy_down(600_000, ipv6, both="delay=10ms,loss=2%",
-                               seed=seed)
+        causes, _, _ = lossy_down(600_000, ipv6, both="delay=10ms,loss=2%",
+                                  seed=seed)
         some_lost(causes)
 
 
 def test_bursts_of_loss():
-    causes, _ = lossy_down(600_000, both="delay=10ms", seed=4,
-                           down="burst=1%/25%")
+    causes, _, _ = lossy_down(600_000, both="delay=10ms", seed=4,
+                              down="burst=1%/25%")
     some_lost(causes)
 
 
 def test_full_queue():
-    causes, _ = lossy_down(2_000_000, both="delay=10ms,rate=20mbit,queue=30k")
+    causes, _, _ = lossy_down(2_000_000,
+                              both="delay=10ms,rate=20mbit,queue=30k")
     some_lost(causes)
 
 
 def test_loss_of_acknowledgements():
     """ACKs are cumulative: that some of them are lost is no loss of data."""
-    causes, _ = lossy_down(600_000, both="delay=10ms", up="loss=20%", seed=5)
+    causes, log, _ = lossy_down(600_000, both="delay=10ms", up="loss=20%",
+                                seed=5)
     equal(causes.get("lost", 0), 0)
+    if len(log) < 10:
+        raise AssertionError(f"{len(log)} ACKs were lost: too few to show it")
 
 
 def test_loss_of_what_the_client_sends():
     """XTCP as the receiver: its ACKs and SACK blocks are sound."""
-    lossy("up", 600_000, both="delay=10ms,loss=2%", seed=6)
+    _, log, capture = lossy("up", 600_000, both="delay=10ms,loss=2%", seed=6)
+    sacks = [p for p in capture.ours if "tcp.options.sack_le" in p]
+    if len(log) < 5 or not sacks:
+        raise AssertionError(f"{len(log)} lost, {len(sacks)} with SACK blocks")
 
 
 def test_reordering_is_not_taken_for_loss():
     """RFC 8985: once it was seen that this happens, a segment that comes a
     little late is not sent again."""
-    causes, log = lossy_down(1_500_000, both="delay=20ms",
+    causes, log, _ = lossy_down(1_500_000, both="delay=20ms",
                              down="reorder=2%/3ms", seed=7)
     equal(causes.get("lost", 0), 0)
     if len(log) < 20 or causes.get("reordered", 0) > len(log) // 4:
