@@ -188,6 +188,15 @@ static int conf_set_enum(const struct conf_key *key, const char *text,
 	return conf_bad(why, "\"%s\" is none of %s", text, list);
 }
 
+/* It is printed in lines: a newline would begin another one. */
+static bool conf_has_control(const char *text)
+{
+	for (; *text; text++)
+		if ((uint8_t)*text < ' ' || *text == 0x7f)
+			return true;
+	return false;
+}
+
 static int conf_set_path(const struct conf_key *key, const char *text,
 			 void *target, const struct conf_why *why)
 {
@@ -195,6 +204,8 @@ static int conf_set_path(const struct conf_key *key, const char *text,
 
 	if (text[0] != '/')
 		return conf_bad(why, "\"%s\" is not an absolute path", text);
+	if (conf_has_control(text))
+		return conf_bad(why, "the path has a control character");
 	if (len > (size_t)key->max)
 		return conf_bad(why, "the path has %zu bytes: at most %" PRId64,
 				len, key->max);
@@ -297,6 +308,8 @@ static int conf_set_stream(const struct conf_key *key, const char *text,
 
 	if (addr_parse(text, &ss, &len, &reason) < 0)
 		return conf_bad(why, "\"%s\": %s", text, reason);
+	if (conf_has_control(text))
+		return conf_bad(why, "the address has a control character");
 	if (strlen(text) > (size_t)key->max)
 		return conf_bad(why, "longer than %" PRId64 " bytes", key->max);
 	memcpy(target, text, strlen(text) + 1);

@@ -169,9 +169,14 @@ static const struct {
 	[TCP_TIME_WAIT] = { FIN_RCVD | FIN_QUEUED | FIN_ACKED, 0 },
 };
 
-/* A handshake has no bytes of the client's, and none that it acknowledged. */
+/*
+ * A handshake has no bytes of the client's, and none that it acknowledged; one
+ * that the application holds has none for it either.
+ */
 static bool recover_half_open_fits(const struct rec *r, const struct blk *b)
 {
+	if (r->state == TCP_SYN_HELD && b->tx_head != NIL)
+		return false;
 	return !r->rcv_off && !r->snd_off && b->rcv_app == r->irs + 1 &&
 	       b->rx_head == NIL;
 }
@@ -275,11 +280,12 @@ static void recover_handshake(struct conn *c)
 	b->life_at = recover_deadline(c, b->life_at,
 				      held ? c->g->accept_timeout_us
 					   : TCP_HANDSHAKE_US);
+	/* Nothing is under way before the SYN-ACK. */
+	sents_free(&c->st->sh->sents, b);
 	if (held) {
 		conn_event(c, STACK_EV_OPEN);
 		return;
 	}
-	sents_free(&c->st->sh->sents, b);
 	b->snd_una = c->r->iss;
 	b->snd_nxt = c->r->iss + 1;
 	b->rexmit_at = c->now_us + TCP_RTO_INIT_US;

@@ -268,6 +268,11 @@ static const struct {
 	  "(1M to 1024G bytes)" },
 	{ TUN "state-dir = run\n",
 	  "2: state-dir: \"run\" is not an absolute path" },
+	{ TUN "state-dir = \"/run\n/x\"\n",
+	  "3: state-dir: the path has a control character" },
+	{ TUN "pool \"p\" { group \"g\" { port = 1\n"
+	      "backend \"b\" { address = \"unix:/b\ts\" } } }",
+	  "3: address: the address has a control character" },
 	{ TUN "wrkers = 2\n",
 	  "2: wrkers: unknown key outside of all sections, see xtcpd.conf(5)" },
 	{ TUN "workers = 2\nworkers = 3\n",
