@@ -69,7 +69,7 @@ void groups_init(struct groups *gs, struct stack *st, struct event_base *base,
 
 void groups_fini(struct groups *gs)
 {
-	for (uint32_t i = 0; i < STACK_GROUPS_MAX; i++)
+	for (uint32_t i = 0; i < gs->ids_end; i++)
 		if (gs->by_id[i])
 			group_free(gs->by_id[i], "xtcpd stops");
 	plain_links_fini(&gs->links);
@@ -219,7 +219,7 @@ static void groups_serve(struct groups *gs)
 	if (!gs->room)
 		return;
 	gs->room = false;
-	for (uint32_t id = 1; id < STACK_GROUPS_MAX; id++) {
+	for (uint32_t id = 1; id < gs->ids_end; id++) {
 		struct group *g = gs->by_id[id];
 
 		if (!g || !g->room)
@@ -285,7 +285,7 @@ void groups_tick(struct groups *gs)
 {
 	gs->tick_at_us = gs->now_us + GROUPS_TICK_US;
 	gs->acked = true; /* the transmit buffer may have room again */
-	for (uint32_t id = 1; id < STACK_GROUPS_MAX; id++) {
+	for (uint32_t id = 1; id < gs->ids_end; id++) {
 		struct group *g = gs->by_id[id];
 
 		if (!g)
@@ -304,7 +304,7 @@ uint32_t groups_set_duty(struct groups *gs, const char *name,
 {
 	uint32_t n = 0;
 
-	for (uint32_t id = 1; id < STACK_GROUPS_MAX; id++) {
+	for (uint32_t id = 1; id < gs->ids_end; id++) {
 		struct backend *b =
 			gs->by_id[id] ? gs->by_id[id]->backends : NULL;
 

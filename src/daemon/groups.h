@@ -272,6 +272,7 @@ struct groups {
 	uint64_t random;
 	struct counter counters[WC_COUNT];
 	struct group *by_id[STACK_GROUPS_MAX];
+	uint32_t ids_end; /* no group ever had this id, or a higher one */
 	struct bstream *dirty, *stalled, *failed;
 	struct groups_ending ending;
 	struct plain_links links;

@@ -254,6 +254,7 @@ static struct group *group_new(struct groups *gs,
 	g->stream_count = setup->stream_count;
 	g->waiting = (struct conn_list){ NIL, NIL, 0 };
 	gs->by_id[g->id] = g;
+	gs->ids_end = max_u32(gs->ids_end, g->id + 1u);
 	return g;
 }
 

@@ -170,7 +170,7 @@ void loss_recovered(struct groups *gs)
 	struct shard *sh = gs->st->sh;
 	uint32_t bi, ri;
 
-	for (uint32_t id = 1; id < STACK_GROUPS_MAX; id++)
+	for (uint32_t id = 1; id < gs->ids_end; id++)
 		if (gs->by_id[id])
 			loss_recovered_group(gs->by_id[id]);
 	for (bi = bitmap_next_used(&sh->blk_map, 0); bi != BITMAP_NONE;
