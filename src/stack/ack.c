@@ -280,7 +280,8 @@ void ack_released(struct conn *c)
 /*
  * RFC 9293 3.8.6: the right edge never goes back, and moves on only by a
  * segment or half the buffer (3.8.6.2.2). A throttled pool leaves it where it
- * is. The field is rounded up to the scale, and we keep that promise too.
+ * is. The field is rounded up to the scale, and we keep that promise too. Who
+ * has sent his FIN is owed nothing more.
  */
 uint16_t ack_window(struct conn *c)
 {
@@ -293,7 +294,7 @@ uint16_t ack_window(struct conn *c)
 	if (!c->st->pools[c->g->pool].throttled && space >= step &&
 	    seq_geq(edge, b->rcv_adv + step))
 		b->rcv_adv = edge;
-	if (b->rcv_adv - b->rcv_nxt < step)
+	if (b->rcv_adv - b->rcv_nxt < step && !conn_fin_rcvd(c))
 		b->flags |= BLK_WINDOW_HELD;
 	else
 		b->flags &= ~(uint32_t)BLK_WINDOW_HELD;
