@@ -280,7 +280,8 @@ static void recover_handshake(struct conn *c)
 	b->life_at = recover_deadline(c, b->life_at,
 				      held ? c->g->accept_timeout_us
 					   : TCP_HANDSHAKE_US);
-	/* Nothing is under way before the SYN-ACK. */
+	/* There is nothing to acknowledge, and nothing under way. */
+	b->ack_at = b->hold_at = 0;
 	sents_free(&c->st->sh->sents, b);
 	if (held) {
 		conn_event(c, STACK_EV_OPEN);
