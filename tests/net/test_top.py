@@ -46,7 +46,7 @@ def test_top_shows_what_there_is_and_quits():
             recv_exactly(c, 5)
             for text in ("GROUP", "BACKEND", "WORKER", "POOL", "pid ", "push",
                          "main", "groups by messages"):
-                contains(t.screen(), text)
+                t.shows(text)
             t.keys("q")
             t.ended(0)
 
