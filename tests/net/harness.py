@@ -142,7 +142,7 @@ class Process:
 
 
 BAD_LOG = re.compile(
-    r"Sanitizer|runtime error:|ERROR|[Aa]ssert(ion)?\b.*fail|SUMMARY:")
+    r"Sanitizer|runtime error:|==ERROR|[Aa]ssert(ion)?\b.*fail|SUMMARY:")
 
 
 def check_log(name, text):
