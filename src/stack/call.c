@@ -359,7 +359,7 @@ void stack_conn_info(const struct stack *st, uint32_t ri, uint64_t now_us,
 {
 	const struct rec *r = &st->sh->recs[ri];
 	const struct blk *b = r->block == NIL ? NULL : &st->sh->blks[r->block];
-	uint32_t tick = (uint32_t)(now_us / (REC_TICK_MS * USEC_PER_MSEC));
+	uint32_t tick = conn_tick(now_us);
 
 	*ret_info = (struct stack_conn_info){
 		.rcv_acked = r->rcv_off,

@@ -166,6 +166,12 @@ static inline uint32_t conn_ts_at(const struct conn *c, uint64_t us)
 	return (uint32_t)(us / USEC_PER_MSEC) + c->b->ts_off;
 }
 
+/* The clock of rec.last_active and blk_rtt.min_tick. */
+static inline uint32_t conn_tick(uint64_t now_us)
+{
+	return (uint32_t)(now_us / (REC_TICK_MS * USEC_PER_MSEC));
+}
+
 static inline uint32_t conn_ts_now(const struct conn *c)
 {
 	return conn_ts_at(c, c->now_us);

@@ -21,11 +21,6 @@
 /* RFC 7323 5.5: after so long an idleness TS.Recent says nothing any more. */
 #define PAWS_IDLE_TICKS (UINT32_C(24) * 86400 * 1000 / REC_TICK_MS)
 
-static uint32_t input_tick(uint64_t now_us)
-{
-	return (uint32_t)(now_us / (REC_TICK_MS * USEC_PER_MSEC));
-}
-
 /* RFC 7323 5.3 R1. */
 static bool input_paws(struct conn *c, const struct seg *seg)
 {
@@ -34,7 +29,7 @@ static bool input_paws(struct conn *c, const struct seg *seg)
 	if (!(r->flags & REC_TS) || !seg->opts.has_ts || seg->flags & TH_RST)
 		return true;
 	if (seq_geq(seg->opts.tsval, r->ts_recent) ||
-	    input_tick(c->now_us) - r->last_active > PAWS_IDLE_TICKS)
+	    conn_tick(c->now_us) - r->last_active > PAWS_IDLE_TICKS)
 		return true;
 	stack_count(c->st, SC_paws_dropped);
 	respond_out_of_window(c);
@@ -425,7 +420,7 @@ static void input_time_wait(struct conn *c, const struct seg *seg)
 	if (!conn_activate(c))
 		return;
 	if (seg->flags & TH_FIN && seg->seq + seg_space(seg) == c->b->rcv_nxt)
-		r->last_active = input_tick(c->now_us);
+		r->last_active = conn_tick(c->now_us);
 	respond_challenge(c);
 	conn_mark(c, 0);
 }
@@ -436,7 +431,7 @@ static void input_time_wait(struct conn *c, const struct seg *seg)
  */
 static void input_alive(struct conn *c)
 {
-	c->r->last_active = input_tick(c->now_us);
+	c->r->last_active = conn_tick(c->now_us);
 	if (!(c->b->flags & BLK_PROBING))
 		return;
 	c->b->flags &= ~(uint32_t)BLK_PROBING;

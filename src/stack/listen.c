@@ -198,7 +198,7 @@ static bool listen_new(struct stack *st, const struct stack_group *g,
 	}
 	r = &st->sh->recs[ri];
 	r->group = g->id & 0xfffu;
-	r->last_active = (uint32_t)(now_us / (REC_TICK_MS * USEC_PER_MSEC));
+	r->last_active = conn_tick(now_us);
 	conn_view(st, ri, now_us, ret_conn);
 	return true;
 }

@@ -38,8 +38,7 @@ static void output_take_ack(struct conn *c, bool with_data)
 		stack_count(c->st, SC_pure_acks_saved);
 	/* RFC 9293 MUST-13: twice the MSL from the ACK of the FIN. */
 	if (b->rcv_ack != b->rcv_acked && c->r->state == TCP_TIME_WAIT)
-		c->r->last_active =
-			(uint32_t)(c->now_us / (REC_TICK_MS * USEC_PER_MSEC));
+		c->r->last_active = conn_tick(c->now_us);
 	b->rcv_acked = b->rcv_ack;
 	b->flags &= ~(uint32_t)BLK_ACK_NOW;
 	b->ack_at = 0;

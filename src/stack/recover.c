@@ -221,7 +221,7 @@ static void recover_pool(struct conn *c)
 static void recover_rec(struct conn *c)
 {
 	uint32_t headers = c->r->flags & REC_V6 ? 60 : 40;
-	uint32_t tick = (uint32_t)(c->now_us / (REC_TICK_MS * USEC_PER_MSEC));
+	uint32_t tick = conn_tick(c->now_us);
 
 	c->r->mss = (uint16_t)min_u32(c->r->mss, c->st->limits.mtu - headers);
 	c->r->last_active = min_u32(c->r->last_active, tick);

@@ -21,7 +21,7 @@
 
 static uint64_t timer_idle_us(const struct conn *c)
 {
-	uint32_t tick = (uint32_t)(c->now_us / (REC_TICK_MS * USEC_PER_MSEC));
+	uint32_t tick = conn_tick(c->now_us);
 
 	return (uint64_t)(tick - c->r->last_active) * REC_TICK_MS *
 	       USEC_PER_MSEC;
